@@ -1,0 +1,17 @@
+// `lint FILE…`: every complaint of a route map at once, and the table of what it permits.
+
+import { Command } from 'commander'
+import { lintFiles, renderLint } from '../lint.ts'
+import { CommandFailure, type CommandIo } from './command.ts'
+
+export function lintCommand(io: CommandIo): Command {
+  return new Command('lint')
+    .description('check configuration files, run their examples, and show who may do what')
+    .argument('<file...>', 'configuration files, each with what it includes')
+    .action((files: string[]) => {
+      const result = lintFiles(files, io.environment)
+      io.stdout(renderLint(result))
+      const complaints = result.flatMap((file) => file.complaints)
+      if (complaints.some(({ severity }) => severity === 'error')) throw new CommandFailure(78, '')
+    })
+}

@@ -1,0 +1,166 @@
+// Credentials of a request: which token its carriers present (RFC 9110 11.6.2, RFC 6750 2, RFC 7617), and
+// what has to go before the request is forwarded. Pure. A secret leaves this file as the returned value
+// alone: it stands in no log line and in no sentence.
+
+import { GatewayError } from '../errors.ts'
+import type { FieldList } from '../protocols/protocol.ts'
+import type { Carrier } from '../routes/route.ts'
+
+/** What a request presents. A secret is a string of one character a byte, as header fields are. */
+export type Credentials =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'token'; readonly secret: string }
+  /** Something that can be nobody's token (Basic that is not base64): refused as an unknown token is. */
+  | { readonly kind: 'malformed' }
+
+const none: Credentials = { kind: 'none' }
+const malformed: Credentials = { kind: 'malformed' }
+
+const tokenPrefix = 'sgt_'
+/** The password of a client that has the token as its user name. */
+const passwordPlaceholder = 'x-oauth-basic'
+
+/**
+ * Reads the token from the carriers that a route accepts; others are not looked at. Throws GatewayError
+ * `ambiguous_credentials` where a carrier occurs twice or two carriers present different tokens.
+ */
+export function readCredentials(
+  fields: FieldList,
+  query: string | undefined,
+  carriers: readonly Carrier[],
+): Credentials {
+  let found = none
+  for (const carrier of carriers) {
+    const presented = readCarrier(fields, query, carrier)
+    if (presented.kind === 'none') continue
+    if (found.kind !== 'none' && !isSame(found, presented)) {
+      refuse('The request presents two different tokens; send one of them.')
+    }
+    found = presented
+  }
+  return found
+}
+
+/** Lower-case names of the fields that carry credentials: none of them is forwarded. */
+export function credentialFieldNames(carriers: readonly Carrier[]): ReadonlySet<string> {
+  const names = new Set<string>()
+  for (const carrier of carriers) {
+    if (carrier.kind === 'header') names.add(carrier.name)
+    if (carrier.kind === 'authorization') names.add('authorization')
+  }
+  return names
+}
+
+/**
+ * The query without its credentials, in any percent-spelling of their names; byte for byte otherwise.
+ * Undefined where nothing is left.
+ */
+export function withoutQueryCarriers(
+  query: string | undefined,
+  carriers: readonly Carrier[],
+): string | undefined {
+  if (query === undefined) return undefined
+  const names = carriers.flatMap((carrier) => (carrier.kind === 'query' ? [carrier.name] : []))
+  if (names.length === 0) return query
+  const pairs = query.split('&')
+  const kept = pairs.filter((pair) => !names.includes(decodeForm(splitAt(pair, '=')[0])))
+  return kept.length === 0 ? undefined : kept.join('&')
+}
+
+function readCarrier(fields: FieldList, query: string | undefined, carrier: Carrier): Credentials {
+  switch (carrier.kind) {
+    case 'header':
+      return token(onlyValue(fields, carrier.name))
+    case 'authorization':
+      return readAuthorization(onlyValue(fields, 'authorization'), carrier.scheme)
+    case 'query':
+      return query === undefined ? none : token(onlyQueryValue(query, carrier.name))
+  }
+}
+
+/** RFC 9110 11.4: the scheme compares without case. Another scheme presents nothing here. */
+function readAuthorization(
+  value: string | undefined,
+  scheme: 'bearer' | 'oauth2' | 'basic',
+): Credentials {
+  if (value === undefined) return none
+  const [received, rest] = splitAt(value.trim(), ' ')
+  if (received.toLowerCase() !== scheme) return none
+  const credentials = rest.trim()
+  if (scheme === 'basic') return readBasic(credentials)
+  return token(scheme === 'bearer' ? unwrapBearer(credentials) : credentials)
+}
+
+/** Foundries' clients send the base64 of the token. */
+function unwrapBearer(value: string): string {
+  if (value.startsWith(tokenPrefix)) return value
+  const text = decodeBase64(value)
+  return text?.startsWith(tokenPrefix) ? text : value
+}
+
+/** RFC 7617 2: the password stands behind the first colon. */
+function readBasic(encoded: string): Credentials {
+  const text = decodeBase64(encoded)
+  if (text === undefined) return malformed
+  const [user, password] = splitAt(text, ':')
+  const isToken = password.trim() !== '' && password !== passwordPlaceholder
+  return token(isToken ? password : user)
+}
+
+/** The bytes of canonical, padded base64 (RFC 4648 4, 3.5); undefined for anything else. */
+function decodeBase64(encoded: string): string | undefined {
+  const bytes = Buffer.from(encoded, 'base64')
+  return bytes.toString('base64') === encoded ? bytes.toString('latin1') : undefined
+}
+
+function token(value: string | undefined): Credentials {
+  const secret = value === undefined ? '' : value.trim()
+  return secret === '' ? none : { kind: 'token', secret }
+}
+
+function isSame(one: Credentials, other: Credentials): boolean {
+  if (one.kind !== 'token' || other.kind !== 'token') return one.kind === other.kind
+  return one.secret === other.secret
+}
+
+/** The one value of a field; `name` in lower case. */
+function onlyValue(fields: FieldList, name: string): string | undefined {
+  let value: string | undefined
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const candidate = fields[i] as string
+    if (candidate.length !== name.length || candidate.toLowerCase() !== name) continue
+    if (value !== undefined) refuse(`The field ${name} occurs more than once; send it once.`)
+    value = fields[i + 1] as string
+  }
+  return value
+}
+
+/** The one value of a query parameter; its name may be percent-encoded, as the upstream may read it. */
+function onlyQueryValue(query: string, name: string): string | undefined {
+  let value: string | undefined
+  for (const pair of query.split('&')) {
+    const [key, text] = splitAt(pair, '=')
+    if (decodeForm(key) !== name) continue
+    if (value !== undefined) refuse(`The query names ${name} more than once; send it once.`)
+    value = decodeForm(text)
+  }
+  return value
+}
+
+/** Decodes a form's `+` and valid escapes to bytes; what is no escape stays. */
+function decodeForm(text: string): string {
+  if (!text.includes('%') && !text.includes('+')) return text
+  return text
+    .replaceAll('+', ' ')
+    .replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+}
+
+/** What stands before and behind the first separator; without one, all of it is before. */
+function splitAt(text: string, separator: string): [before: string, behind: string] {
+  const i = text.indexOf(separator)
+  return i < 0 ? [text, ''] : [text.slice(0, i), text.slice(i + separator.length)]
+}
+
+function refuse(detail: string): never {
+  throw new GatewayError('ambiguous_credentials', detail)
+}

@@ -1,0 +1,132 @@
+// The last stage: what was permitted goes to the upstream of its route, as a tunnel or as one request.
+
+import { decideFor } from './authorize.ts'
+import { withoutQueryCarriers } from './credentials/credentials.ts'
+import type { Access } from './decision/access.ts'
+import { writeHead } from './forward/headers.ts'
+import { ask } from './forward/question.ts'
+import { relay } from './forward/relay.ts'
+import { tunnel } from './forward/upgrade.ts'
+import type { ClientOrigin } from './listener/address.ts'
+import type { Exchange } from './listener/exchange.ts'
+import type {
+  AnswerContext,
+  Inspected,
+  Intent,
+  ProtocolRequest,
+  UpstreamQuestion,
+} from './protocols/protocol.ts'
+import type { Snapshot, SnapshotUpstream } from './snapshot.ts'
+
+const restHeadersTimeoutMs = 60_000
+const transferHeadersTimeoutMs = 15 * 60_000
+
+/** A permitted request with all that is known of it. */
+export type Journey = {
+  readonly snapshot: Snapshot
+  readonly exchange: Exchange
+  readonly origin: ClientOrigin
+  readonly request: ProtocolRequest
+  readonly intent: Intent
+  readonly facing: SnapshotUpstream
+}
+
+/** What a protocol may do while it looks at a body or answers by itself. */
+export function contextOf({ snapshot, exchange, facing, origin, request }: Journey): AnswerContext {
+  const { upstream, plan } = facing
+  return {
+    decide: (access: Access) => decideFor(snapshot, exchange, access),
+    ask: (question: UpstreamQuestion) =>
+      ask(
+        upstream,
+        question,
+        writeHead(plan, {
+          fields: question.fields ?? [],
+          host: hostFor(facing, request),
+          requestHost: request.target.authority,
+          origin,
+          requestId: exchange.requestId,
+          record: exchange.record,
+          inject: true,
+        }),
+      ),
+  }
+}
+
+function hostFor({ upstream }: SnapshotUpstream, { target }: ProtocolRequest): string {
+  return upstream.settings.host === 'client' ? target.authority : upstream.authority
+}
+
+/** Sends the request on and its reply back. Rejects with a GatewayError while nothing was replied. */
+export async function forward(
+  journey: Journey,
+  inspected: Extract<Inspected, { kind: 'forward' }> | undefined,
+  form: Buffer | undefined,
+): Promise<void> {
+  const { exchange, origin, request, intent, facing, snapshot } = journey
+  const { upstream, plan } = facing
+  const { settings } = upstream
+  const { route } = request.match
+  const isPublic = intent.accesses.every((access) => access.requirement?.kind === 'public')
+  const fields = writeHead(plan, {
+    fields: request.fields,
+    host: hostFor(facing, request),
+    requestHost: request.target.authority,
+    origin,
+    requestId: exchange.requestId,
+    record: exchange.record,
+    inject: !isPublic || route.inject,
+    drop: inspected?.drop,
+    set: inspected?.set,
+  })
+  const path =
+    settings.basePath +
+    (inspected?.path ?? intent.path ?? pathOf(snapshot, request, settings.credentials))
+  const headersTimeoutMs =
+    settings.timeouts.headersMs ??
+    (route.protocol === 'rest' ? restHeadersTimeoutMs : transferHeadersTimeoutMs)
+  const servername =
+    settings.tls?.serverName ??
+    (settings.host === 'client' ? new URL(settings.origin).hostname : undefined)
+  if (exchange.upgrade !== undefined) {
+    await tunnel(exchange, upstream, { path, fields, headersTimeoutMs, servername })
+    return
+  }
+  const body = inspected?.body ?? form ?? exchange.body?.rest() ?? null
+  const length = Buffer.isBuffer(body)
+    ? body.length
+    : inspected !== undefined
+      ? inspected.length
+      : declaredLength(exchange)
+  if (length !== undefined) fields.push('Content-Length', String(length))
+  await relay(exchange, upstream, {
+    method: request.method,
+    path,
+    fields,
+    body,
+    headersTimeoutMs,
+    servername,
+    rewrite:
+      intent.reply &&
+      ((status, received) =>
+        intent.reply?.(status, received, settings.origin, settings.basePath) ?? received),
+  })
+}
+
+/** As received, without the tokens that a query may carry. */
+function pathOf(
+  snapshot: Snapshot,
+  { target }: ProtocolRequest,
+  credentials: 'strip' | 'forward',
+): string {
+  const query =
+    credentials === 'forward'
+      ? target.query
+      : withoutQueryCarriers(target.query, snapshot.configuration.credentials)
+  return query === undefined ? target.path : `${target.path}?${query}`
+}
+
+function declaredLength({ body, req }: Exchange): number | undefined {
+  if (body !== undefined) return body.length
+  return req.headers['content-length'] === undefined ? undefined : 0
+}

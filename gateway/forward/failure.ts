@@ -1,0 +1,41 @@
+// What an upstream's failure is called (the closed table of errors.ts): never its own words to the client.
+
+import { GatewayError } from '../errors.ts'
+
+const timeoutCodes = new Set([
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'ETIMEDOUT',
+])
+
+/** Maps what undici or the socket said; a GatewayError (the client left, the body stalled) stays itself. */
+export function upstreamFailure(name: string, error: unknown): GatewayError {
+  if (error instanceof GatewayError) return error
+  const code = codeOf(error)
+  if (code === 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH') {
+    return new GatewayError('bad_request', 'the body is not as long as Content-Length says', {
+      cause: error,
+    })
+  }
+  if (timeoutCodes.has(code)) {
+    return new GatewayError('upstream_timeout', `upstream ${name} did not answer in time`, {
+      cause: error,
+    })
+  }
+  return new GatewayError(
+    'upstream_unreachable',
+    `upstream ${name} could not be reached or did not answer in HTTP`,
+    { cause: error },
+  )
+}
+
+/** The connection ended before a byte of a reply. */
+export function isConnectionLost(error: unknown): boolean {
+  const code = codeOf(error)
+  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE'
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : ''
+}

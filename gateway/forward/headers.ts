@@ -1,0 +1,196 @@
+// The head that is forwarded is built, not copied (RFC 9110 7.6): framing, Host, identity and forwarding
+// fields come from the gateway alone; credentials and everything that could pass for one of ours are left
+// out, in any spelling. Pure.
+
+import type { UpstreamSettings } from '../configuration/configuration.ts'
+import { credentialFieldNames } from '../credentials/credentials.ts'
+import type { ClientOrigin } from '../listener/address.ts'
+import { fieldValues } from '../protocols/fields.ts'
+import type { FieldList } from '../protocols/protocol.ts'
+import type { Carrier } from '../routes/route.ts'
+import type { TokenRecord } from '../tokens/token.ts'
+
+/** RFC 9110 7.6.1, and what earlier proxies made hop-by-hop. */
+const hopByHop = [
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-authentication-info',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+]
+
+/** Written by the gateway itself, or not for clients to say. */
+const forwarding = [
+  'forwarded',
+  'x-real-ip',
+  'x-client-ip',
+  'client-ip',
+  'true-client-ip',
+  'x-cluster-client-ip',
+  'x-originating-ip',
+  'x-remote-ip',
+  'x-remote-addr',
+  'x-host',
+  'x-scheme',
+  'x-url-scheme',
+  'front-end-https',
+  'x-http-host-override',
+  'x-http-destinationurl',
+  'proxy',
+]
+const forwardingPrefixes = ['x-forwarded', 'x-original-', 'x-rewrite-']
+
+/** Said once, at the gateway: RFC 9112 framing, expectations, and what methods pretend to be. */
+const own = [
+  'host',
+  'content-length',
+  'expect',
+  'x-request-id',
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+]
+
+const hopByHopSet = new Set(hopByHop)
+
+export type HeadPlan = {
+  readonly settings: UpstreamSettings
+  /** Lower-case names, with `-` for every other sign, that are not forwarded. */
+  readonly removed: ReadonlySet<string>
+}
+
+/** What of a request's head reaches one upstream. `upstreams` are all of the configuration: each one's identity names are removed everywhere. */
+export function planHead(
+  settings: UpstreamSettings,
+  upstreams: Iterable<UpstreamSettings>,
+  carriers: readonly Carrier[],
+): HeadPlan {
+  const removed = new Set([...hopByHop, ...forwarding, ...own])
+  if (settings.credentials === 'strip') {
+    for (const name of credentialFieldNames(carriers)) removed.add(folded(name))
+  }
+  for (const upstream of upstreams) {
+    for (const name of Object.values(upstream.identity)) if (name) removed.add(folded(name))
+  }
+  for (const [name] of settings.headers) removed.add(folded(name))
+  return { settings, removed }
+}
+
+export type ForwardedHead = {
+  readonly fields: FieldList
+  /** Host as the upstream shall see it. */
+  readonly host: string
+  readonly requestHost: string
+  readonly origin: ClientOrigin
+  readonly requestId: string
+  readonly record: TokenRecord | undefined
+  /** The upstream's own `headers` are set: an authenticated route, or a public one that says `inject`. */
+  readonly inject: boolean
+  /** Further names (lower case) to drop, and fields to set, for this request alone. */
+  readonly drop?: readonly string[] | undefined
+  readonly set?: FieldList | undefined
+}
+
+/** The fields to send, Content-Length and Transfer-Encoding apart. */
+export function writeHead(plan: HeadPlan, head: ForwardedHead): string[] {
+  const out: string[] = ['Host', head.host]
+  const { fields } = head
+  const listed = namedByConnection(fields)
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const name = fields[i] as string
+    const key = folded(name)
+    if (plan.removed.has(key) || forwardingPrefixes.some((prefix) => key.startsWith(prefix)))
+      continue
+    if (listed?.has(name.toLowerCase()) || head.drop?.includes(name.toLowerCase())) continue
+    out.push(name, fields[i + 1] as string)
+  }
+  if (head.inject) for (const [name, value] of plan.settings.headers) out.push(name, value)
+  writeForwarding(out, head)
+  writeIdentity(out, plan.settings, head.record)
+  if (head.set) out.push(...head.set)
+  return out
+}
+
+/** RFC 9110 7.6.1: the names that Connection lists are hop-by-hop too. Undefined: none. */
+export function namedByConnection(fields: FieldList): ReadonlySet<string> | undefined {
+  let names: Set<string> | undefined
+  for (const value of fieldValues(fields, 'connection')) {
+    for (const part of value.split(',')) {
+      const name = part.trim().toLowerCase()
+      if (name === 'close' || name === 'keep-alive' || name === '') continue
+      names ??= new Set()
+      names.add(name)
+    }
+  }
+  return names
+}
+
+/** The fields of an upstream's reply that reach the client; the connection's own are left out. */
+export function replyFields(fields: FieldList, requestId: string): string[] {
+  const listed = namedByConnection(fields)
+  const out: string[] = []
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const key = (fields[i] as string).toLowerCase()
+    if (key !== 'trailer' && hopByHopSet.has(key)) continue
+    if (key === 'x-request-id' || listed?.has(key)) continue
+    out.push(fields[i] as string, fields[i + 1] as string)
+  }
+  out.push('X-Request-Id', requestId)
+  return out
+}
+
+function writeForwarding(out: string[], head: ForwardedHead): void {
+  const { hops, scheme } = head.origin
+  const host = head.origin.host ?? head.requestHost
+  const elements = hops.map((hop) => `for=${forwardedNode(hop)}`)
+  elements[elements.length - 1] += `;host="${host}";proto=${scheme}`
+  out.push(
+    'X-Forwarded-For',
+    hops.join(', '),
+    'X-Forwarded-Proto',
+    scheme,
+    'X-Forwarded-Host',
+    host,
+    'Forwarded',
+    elements.join(', '),
+    'X-Request-Id',
+    head.requestId,
+  )
+}
+
+/** RFC 7239 6: IPv6 addresses stand in brackets and quotes. */
+function forwardedNode(address: string): string {
+  return address.includes(':') ? `"[${address}]"` : address
+}
+
+function writeIdentity(
+  out: string[],
+  { identity }: UpstreamSettings,
+  record: TokenRecord | undefined,
+): void {
+  if (record === undefined) return
+  if (identity.subject) out.push(identity.subject, printable(record.subject))
+  if (identity.token) out.push(identity.token, record.id)
+  if (identity.scopes) out.push(identity.scopes, printable(record.scopes.join(', ')))
+}
+
+/** Characters outside printable ASCII, and `%` itself, as percent-encoded UTF-8. */
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x24\x26-\x7e]/gu, (sign) =>
+    [...Buffer.from(sign, 'utf8')]
+      .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
+      .join(''),
+  )
+}
+
+/** Lower case, and `-` for every sign but letters and digits: what CGI-like upstreams cannot tell apart. */
+function folded(name: string): string {
+  const lower = name.toLowerCase()
+  return /[^a-z0-9-]/.test(lower) ? lower.replace(/[^a-z0-9]/g, '-') : lower
+}

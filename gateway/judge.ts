@@ -1,0 +1,169 @@
+// The decision for one request without sending it: the same target, matcher, protocols and decision as the
+// pipeline's, over no socket. For `explain`, and for the routes' examples.
+
+import type { Configuration } from './configuration/configuration.ts'
+import type { Access, Decision, Rights } from './decision/access.ts'
+import { decide, describeDenial, narrowestScopes } from './decision/decide.ts'
+import { pathScopeFor } from './decision/path-scope.ts'
+import { GatewayError } from './errors.ts'
+import { readTarget } from './listener/target.ts'
+import type { Intent, ProtocolRequest } from './protocols/protocol.ts'
+import { protocols } from './refusal.ts'
+import { buildMatcher, type Matcher } from './routes/matcher.ts'
+import { checkRouteRules, findRoute } from './routes/rules.ts'
+
+export type GitChange = 'create' | 'update' | 'delete' | 'force'
+
+export type Question = {
+  readonly method: string
+  /** Absolute, or a path (host `localhost`). */
+  readonly url: string
+  /** undefined: without a token. */
+  readonly rights: Rights | undefined
+  /** Git: the change of one ref. */
+  readonly change?: { readonly ref: string; readonly kind: GitChange } | undefined
+  /** Registry: the repository that a blob is mounted from. */
+  readonly mountFrom?: string | undefined
+  /** The client's address; loopback where nothing is said. */
+  readonly address?: string
+}
+
+export type Judgement = {
+  readonly outcome: 'permit' | 'deny'
+  /** 200 for a permit, else the status of the refusal. */
+  readonly status: number
+  readonly route: string | undefined
+  /** Path as received, without query; undefined where the target is refused. */
+  readonly path: string | undefined
+  /** Scope names of the requirement, all alternatives of `any`. */
+  readonly required: readonly string[]
+  /** The token's scopes as stored. */
+  readonly granted: readonly string[]
+  /** A code of the table of errors, or `permitted`. */
+  readonly reason: string
+  /** The narrowest scopes that would permit. */
+  readonly suggest: readonly string[]
+  /** One sentence for people. */
+  readonly detail: string
+}
+
+const matchers = new WeakMap<Configuration, Matcher>()
+const pushType = ['Content-Type', 'application/x-git-receive-pack-request']
+
+/** Never throws: what is refused is a judgement too. */
+export function judge(configuration: Configuration, question: Question): Judgement {
+  const granted = question.rights?.scopes ?? []
+  const seen: { route?: string; path?: string } = {}
+  try {
+    return { ...judgeRequest(configuration, question, seen), granted }
+  } catch (error) {
+    if (!(error instanceof GatewayError)) throw error
+    return {
+      outcome: 'deny',
+      status: error.status,
+      route: seen.route,
+      path: seen.path,
+      required: [],
+      granted,
+      reason: error.code,
+      suggest: [],
+      detail: error.message,
+    }
+  }
+}
+
+function judgeRequest(
+  configuration: Configuration,
+  question: Question,
+  seen: { route?: string; path?: string },
+): Omit<Judgement, 'granted'> {
+  const { method, rights } = question
+  const { host, rawTarget, scheme } = splitUrl(question.url)
+  const target = readTarget(rawTarget, [host], scheme)
+  seen.path = target.path
+  const match = findRoute(matcherOf(configuration), target, method)
+  const { route } = match
+  seen.route = route.name
+  checkRouteRules(route, target, method, false)
+  const request: ProtocolRequest = { method, target, match, fields: pushType }
+  const intent = withQuestion(protocols[route.protocol].read(request), request, question)
+  const required = requiredScopes(intent.accesses)
+  const shared = { route: route.name, path: target.path, required }
+  const outcome = decideAll(configuration, question, intent)
+  if (outcome.outcome === 'permit') {
+    const detail = `${method} ${target.path} is permitted`
+    return { ...shared, outcome: 'permit', status: 200, reason: 'permitted', suggest: [], detail }
+  }
+  const { access } = outcome
+  const suggest = narrowestScopes(access.requirement, configuration.scopes, access)
+  if (rights === undefined) {
+    const detail = 'a token is required; none was given'
+    return { ...shared, outcome: 'deny', status: 401, reason: 'token_required', suggest, detail }
+  }
+  return {
+    ...shared,
+    outcome: 'deny',
+    status: 403,
+    reason: outcome.reason,
+    suggest: outcome.reason === 'insufficient_scope' ? suggest : [],
+    detail: describeDenial(outcome),
+  }
+}
+
+function decideAll(
+  configuration: Configuration,
+  { rights, address = '127.0.0.1' }: Question,
+  { accesses, quantifier }: Intent,
+): Decision {
+  const held = rights ?? { scopes: [], resources: null, allowedIps: null }
+  const decisions = accesses.map((access) => decide(held, access, address, configuration.scopes))
+  const denied = decisions.find((decision) => decision.outcome === 'deny')
+  const permitted = decisions.some((decision) => decision.outcome === 'permit')
+  if (denied === undefined || (quantifier === 'any' && permitted)) return { outcome: 'permit' }
+  return denied
+}
+
+/** The accesses of the head, or those that the question names instead. */
+function withQuestion(intent: Intent, { match }: ProtocolRequest, question: Question): Intent {
+  const [first] = intent.accesses
+  if (first === undefined) return intent
+  const { change, mountFrom } = question
+  if (change !== undefined && match.route.protocol === 'git') {
+    const requirement = match.route.allow.get(change.kind)
+    const access: Access = { ...first, action: change.kind, requirement, ref: change.ref }
+    return { accesses: [access], quantifier: 'all' }
+  }
+  if (mountFrom !== undefined && match.route.protocol === 'registry') {
+    const requirement = match.route.allow.get('pull')
+    const resources = new Map(first.resources).set('repository', mountFrom)
+    const pull: Access = { ...first, action: 'pull', requirement, resources }
+    return { ...intent, accesses: [...intent.accesses, pull] }
+  }
+  return intent
+}
+
+function requiredScopes(accesses: readonly Access[]): string[] {
+  const names = accesses.flatMap(({ requirement, method, path }) => {
+    if (requirement === undefined) return []
+    if (requirement.kind === 'path-scope') return [pathScopeFor(method, path)]
+    return 'scopes' in requirement ? requirement.scopes : []
+  })
+  return [...new Set(names)]
+}
+
+function splitUrl(url: string): { host: string; rawTarget: string; scheme: 'http' | 'https' } {
+  const parts = /^(https?):\/\/([^/?#]*)(.*)$/i.exec(url)
+  if (parts === null) return { host: 'localhost', rawTarget: url, scheme: 'http' }
+  const [, scheme = '', host = '', rest = ''] = parts
+  return {
+    host,
+    rawTarget: rest.startsWith('/') ? rest : `/${rest}`,
+    scheme: scheme.toLowerCase() === 'https' ? 'https' : 'http',
+  }
+}
+
+function matcherOf(configuration: Configuration): Matcher {
+  const known = matchers.get(configuration) ?? buildMatcher(configuration.routes)
+  matchers.set(configuration, known)
+  return known
+}

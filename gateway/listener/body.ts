@@ -1,0 +1,127 @@
+// The client's request body: taken chunk by chunk while a protocol looks at its start, then streamed, then,
+// after an early reply, read and dropped. Never holds more than one chunk that nobody asked for.
+
+import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
+import { countForwarded } from '../collector.ts'
+import { GatewayError } from '../errors.ts'
+import type { RequestBody } from '../protocols/protocol.ts'
+
+export class ClientBody implements RequestBody {
+  readonly length: number | undefined
+  /** Bytes received. */
+  bytes = 0
+  /** The client is the side that is due: somebody asked for bytes that have not come. */
+  due = false
+  /** All of the body was received. */
+  complete = false
+  #request: IncomingMessage
+  #queue: Buffer[] = []
+  #failure: Error | undefined
+  #wake: (() => void) | undefined
+  #out: Readable | undefined
+  #dropped: ((bytes: number) => void) | undefined
+
+  constructor(request: IncomingMessage, length: number | undefined) {
+    this.#request = request
+    this.length = length
+    request.pause()
+    request.on('data', (chunk: Buffer) => this.#take(chunk))
+    request.on('end', () => this.#end())
+    request.on('error', (error) => this.fail(error))
+    request.on('close', () => {
+      if (!this.complete) this.fail(new GatewayError('bad_request', 'the client left'))
+    })
+  }
+
+  async next(): Promise<Buffer | undefined> {
+    for (;;) {
+      const chunk = this.#queue.shift()
+      if (chunk !== undefined) return chunk
+      if (this.complete) return undefined
+      if (this.#failure !== undefined) throw this.#failure
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+        this.#ask()
+      })
+    }
+  }
+
+  rest(first: readonly Buffer[] = []): Readable {
+    const body = this
+    const pending = [...first, ...this.#queue.splice(0)]
+    const out = new Readable({
+      read() {
+        while (pending.length > 0) if (!out.push(pending.shift())) return
+        if (body.complete) out.push(null)
+        else if (body.#failure !== undefined) out.destroy(body.#failure)
+        else body.#ask()
+      },
+      destroy(error, callback) {
+        if (body.#out === out) body.#out = undefined
+        body.#request.pause()
+        body.due = false
+        callback(error)
+      },
+    })
+    this.#out = out
+    return out
+  }
+
+  /** Reads what is left and drops it; `dropped` hears of each chunk's size, and of the end as 0. */
+  drop(dropped: (bytes: number) => void): void {
+    this.#out = undefined
+    this.#queue.length = 0
+    this.#dropped = dropped
+    if (this.complete || this.#failure !== undefined) dropped(0)
+    else this.#request.resume()
+  }
+
+  /** Ends the body early: readers get the error. */
+  fail(error: Error): void {
+    if (this.complete || this.#failure !== undefined) return
+    this.#failure = error
+    this.due = false
+    this.#out?.destroy(error)
+    this.#dropped?.(0)
+    this.#wakeUp()
+  }
+
+  #ask(): void {
+    this.due = true
+    this.#request.resume()
+  }
+
+  #take(chunk: Buffer): void {
+    this.bytes += chunk.length
+    this.due = false
+    countForwarded(chunk.length)
+    if (this.#dropped !== undefined) {
+      this.#dropped(chunk.length)
+      return
+    }
+    if (this.#out !== undefined) {
+      if (this.#out.push(chunk)) this.due = true
+      else this.#request.pause()
+      return
+    }
+    this.#queue.push(chunk)
+    this.#request.pause()
+    this.#wakeUp()
+  }
+
+  #end(): void {
+    if (this.#failure !== undefined) return
+    this.complete = true
+    this.due = false
+    this.#out?.push(null)
+    this.#dropped?.(0)
+    this.#wakeUp()
+  }
+
+  #wakeUp(): void {
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
+  }
+}

@@ -1,0 +1,128 @@
+// One request and its reply on a connection of the client's: what is known so far, and how it can end.
+// Holds no policy. Replies that the gateway makes itself are written here (RFC 9112 9.6: a connection whose
+// request was not read whole is closed only after the client had time to see the reply).
+
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { GatewayError } from '../errors.ts'
+import { fieldValue } from '../protocols/fields.ts'
+import type { Reply } from '../protocols/protocol.ts'
+import type { TokenRecord } from '../tokens/token.ts'
+import type { ClientBody } from './body.ts'
+
+/** A body that nobody wants any more is read and dropped for so long, up to so many bytes. */
+export const lingerMs = 30_000
+export const lingerBytesMax = 64 * 2 ** 20
+
+const requestIdPattern = /^[A-Za-z0-9._-]{1,64}$/
+
+export class Exchange {
+  readonly req: IncomingMessage
+  readonly res: ServerResponse
+  readonly requestId: string
+  readonly startedAt = performance.now()
+  /** Of the connection's peer, or as a trusted proxy tells it. */
+  address = ''
+  body: ClientBody | undefined
+  /** `Expect: 100-continue` was sent and not answered yet. */
+  awaitsContinue = false
+  /** The reply says `Connection: close`. */
+  closing = false
+  /** The client closed the connection before its reply was complete. */
+  gone = false
+  /** The request is a WebSocket handshake whose socket this is. */
+  upgrade: { readonly head: Buffer } | undefined
+
+  // For the log.
+  method: string
+  path: string | undefined
+  route: string | undefined
+  record: TokenRecord | undefined
+  presented = false
+  reason = 'permitted'
+  status = 0
+  bytesOut = 0
+  upstreamStartedAt: number | undefined
+  upstreamMs: number | undefined
+  cause: unknown
+
+  #onAbort: ((error: GatewayError) => void) | undefined
+  #aborted: GatewayError | undefined
+
+  constructor(req: IncomingMessage, res: ServerResponse) {
+    this.req = req
+    this.res = res
+    this.method = req.method ?? ''
+    const sent = fieldValue(req.rawHeaders, 'x-request-id')
+    this.requestId = sent !== undefined && requestIdPattern.test(sent) ? sent : randomUUID()
+  }
+
+  /** Who hears of an early end: a client that left, a stalled body, a bad chunk. One at a time. */
+  onAbort(listener: ((error: GatewayError) => void) | undefined): void {
+    this.#onAbort = listener
+    if (this.#aborted !== undefined) listener?.(this.#aborted)
+  }
+
+  abort(error: GatewayError): void {
+    this.#aborted ??= error
+    this.body?.fail(error)
+    this.#onAbort?.(error)
+  }
+
+  /** Tells the client to send its body, once, if it waits to be told. */
+  continue(): void {
+    if (!this.awaitsContinue) return
+    this.awaitsContinue = false
+    this.res.writeContinue()
+  }
+
+  /** Writes a whole reply of the gateway's own. */
+  reply(reply: Reply): void {
+    if (this.res.headersSent) {
+      this.cut()
+      return
+    }
+    const unread = this.body !== undefined && !this.body.complete
+    const fields = [...reply.fields, 'X-Request-Id', this.requestId]
+    if (reply.status !== 204) fields.push('Content-Length', String(Buffer.byteLength(reply.body)))
+    if (unread || this.closing) fields.push('Connection', 'close')
+    this.status = reply.status
+    this.res.writeHead(reply.status, fields)
+    const body = this.req.method === 'HEAD' || reply.status === 204 ? '' : reply.body
+    this.bytesOut = Buffer.byteLength(body)
+    if (!unread || this.awaitsContinue) {
+      this.res.end(body)
+      return
+    }
+    this.res.flushHeaders()
+    if (body.length > 0) this.res.write(body)
+    this.linger(lingerMs)
+  }
+
+  /** Ends the reply once the rest of the request body was read and dropped, or waited for long enough. */
+  linger(idleMs: number): void {
+    let bytes = 0
+    const end = (): void => {
+      clearTimeout(deadline)
+      clearTimeout(idle)
+      this.res.end()
+    }
+    const deadline = setTimeout(end, lingerMs)
+    const idle = setTimeout(end, idleMs)
+    this.res.once('close', end)
+    this.body?.drop((received) => {
+      idle.refresh()
+      bytes += received
+      if (received === 0 || bytes > lingerBytesMax) end()
+    })
+  }
+
+  /** Ends the connection so that no client takes what it got for the whole. */
+  cut(): void {
+    const socket = this.req.socket
+    const delimitedByClose =
+      this.req.httpVersion === '1.0' || (this.res.headersSent && !this.res.chunkedEncoding)
+    if (delimitedByClose && 'resetAndDestroy' in socket) socket.resetAndDestroy()
+    else socket.destroy()
+  }
+}

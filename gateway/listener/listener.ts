@@ -1,0 +1,247 @@
+// One listening address: connections, heads and early ends, as HTTP/1.1 (RFC 9112). It hands whole heads to
+// the pipeline and answers by itself only what the parser refuses. It decides nothing.
+
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import net, { type AddressInfo, type Socket } from 'node:net'
+import type { ListenSettings, ServerSettings } from '../configuration/configuration.ts'
+import { GatewayError } from '../errors.ts'
+import { fieldValue } from '../protocols/fields.ts'
+import { buildTrustedProxies, type TrustedProxies } from './address.ts'
+import { Exchange } from './exchange.ts'
+
+/** Time for a whole head, for a connection without one, and between two requests. */
+const headTimeoutMs = 10_000
+const keepAliveTimeoutMs = 60_000
+const checkIntervalMs = 1_000
+const fieldsMax = 100
+
+export type ListenerEvents = {
+  /** A head has come. Never rejects. */
+  readonly serve: (exchange: Exchange, trusted: TrustedProxies | undefined) => Promise<void>
+  /** The head was refused by the parser, or by the connection's rules. */
+  readonly refuse: (exchange: Exchange, error: GatewayError) => void
+  /** A head that never became a request: the reply's bytes. */
+  readonly refuseUnread: (error: GatewayError, address: string) => string
+}
+
+export class Listener {
+  readonly settings: ListenSettings
+  #server: http.Server
+  #events: ListenerEvents
+  #trusted: TrustedProxies | undefined
+  #exchanges = new Map<Socket, Exchange>()
+  #sockets = new Set<Socket>()
+  #perAddress = new Map<string, number>()
+  #connectionsMax: number
+  #draining = false
+  #emptied: (() => void) | undefined
+
+  constructor(settings: ListenSettings, server: ServerSettings, events: ListenerEvents) {
+    this.settings = settings
+    this.#events = events
+    this.#trusted = buildTrustedProxies(settings.trustedProxies)
+    this.#connectionsMax = server.limits.connectionsPerAddress
+    this.#server = http.createServer({
+      requireHostHeader: false,
+      insecureHTTPParser: false,
+      maxHeaderSize: server.limits.headBytes,
+      headersTimeout: headTimeoutMs,
+      requestTimeout: 0,
+      connectionsCheckingInterval: checkIntervalMs,
+      keepAliveTimeout: keepAliveTimeoutMs,
+      shouldUpgradeCallback: isWebSocketHandshake,
+      noDelay: true,
+    })
+    this.#server.maxHeadersCount = fieldsMax
+    this.#listenToServer()
+  }
+
+  /** Resolves with the URL: `scheme://host:port`, a wildcard shown as the loopback address. */
+  async listen(): Promise<string> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen({ host: this.settings.host, port: this.settings.port }, () => {
+        this.#server.off('error', reject)
+        resolve()
+      })
+    })
+    const { address, family, port } = this.#server.address() as AddressInfo
+    const shown = address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address
+    return `http://${family === 'IPv6' ? `[${shown}]` : shown}:${port}`
+  }
+
+  /** Stops accepting; replies from now on close their connections. Resolves when all connections are gone. */
+  drain(): Promise<void> {
+    this.#draining = true
+    // http.Server.close() would also reset idle connections whose next request is on its way.
+    net.Server.prototype.close.call(this.#server)
+    for (const exchange of this.#exchanges.values()) {
+      if (exchange.upgrade === undefined) exchange.closing = true
+      else exchange.abort(new GatewayError('overloaded', 'going away'))
+    }
+    for (const socket of this.#sockets) {
+      if (!this.#exchanges.has(socket)) socket.setTimeout(checkIntervalMs)
+    }
+    return new Promise((resolve) => {
+      this.#emptied = resolve
+      if (this.#sockets.size === 0) resolve()
+    })
+  }
+
+  /** Ends what is left, at once. */
+  destroy(): void {
+    this.#server.close()
+    for (const exchange of this.#exchanges.values()) exchange.cut()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  #listenToServer(): void {
+    const server = this.#server
+    server.on('connection', (socket) => this.#admit(socket))
+    server.on('request', (req, res) => this.#begin(req, res, false))
+    server.on('checkContinue', (req, res) => this.#begin(req, res, true))
+    server.on('checkExpectation', (req, res) => this.#begin(req, res, false))
+    server.on('upgrade', (req, socket, head) => this.#upgrade(req, socket as Socket, head))
+    server.on('connect', (req, socket) => this.#connect(req, socket as Socket))
+    server.on('clientError', (error, socket) => this.#clientError(error, socket as Socket))
+    server.on('timeout', (socket) => this.#idle(socket))
+  }
+
+  #admit(socket: Socket): void {
+    const address = socket.remoteAddress ?? ''
+    const open = (this.#perAddress.get(address) ?? 0) + 1
+    if (this.#connectionsMax > 0 && open > this.#connectionsMax) {
+      socket.destroy()
+      return
+    }
+    this.#perAddress.set(address, open)
+    this.#sockets.add(socket)
+    socket.once('close', () => {
+      this.#sockets.delete(socket)
+      const left = (this.#perAddress.get(address) ?? 1) - 1
+      if (left > 0) this.#perAddress.set(address, left)
+      else this.#perAddress.delete(address)
+      if (this.#sockets.size === 0) this.#emptied?.()
+    })
+  }
+
+  #begin(req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean): void {
+    const exchange = new Exchange(req, res)
+    exchange.awaitsContinue = awaitsContinue
+    this.#serve(exchange)
+  }
+
+  #serve(exchange: Exchange): void {
+    const { req, res } = exchange
+    exchange.closing = this.#draining
+    this.#exchanges.set(req.socket, exchange)
+    res.on('close', () => {
+      if (this.#exchanges.get(req.socket) === exchange) this.#exchanges.delete(req.socket)
+      if (!res.writableFinished && exchange.status !== 101) {
+        exchange.gone = true
+        exchange.abort(new GatewayError('bad_request', 'the client left'))
+      }
+      if (this.#draining && !req.socket.destroyed) req.socket.setTimeout(checkIntervalMs)
+    })
+    void this.#events.serve(exchange, this.#trusted)
+  }
+
+  /** The socket is out of the parser's hands: a reply is written through a response of our own. */
+  #upgrade(req: IncomingMessage, socket: Socket, head: Buffer): void {
+    const exchange = this.#detached(req, socket)
+    exchange.upgrade = { head }
+    socket.once('close', () => this.#exchanges.delete(socket))
+    this.#serve(exchange)
+  }
+
+  #connect(req: IncomingMessage, socket: Socket): void {
+    const error = new GatewayError('method_not_allowed', 'CONNECT is never forwarded', {
+      allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS',
+    })
+    this.#events.refuse(this.#detached(req, socket), error)
+  }
+
+  #detached(req: IncomingMessage, socket: Socket): Exchange {
+    const res = new http.ServerResponse(req)
+    res.shouldKeepAlive = false
+    res.assignSocket(socket)
+    res.on('finish', () => socket.end())
+    socket.on('error', () => socket.destroy())
+    const exchange = new Exchange(req, res)
+    exchange.closing = true
+    return exchange
+  }
+
+  #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
+    const refusal = refusalOf(error)
+    const exchange = this.#exchanges.get(socket)
+    if (refusal === undefined || !socket.writable) {
+      socket.destroy()
+      return
+    }
+    if (exchange === undefined) {
+      socket.end(this.#events.refuseUnread(refusal, socket.remoteAddress ?? ''))
+      socket.destroySoon()
+      return
+    }
+    exchange.closing = true
+    if (exchange.res.headersSent) {
+      if (exchange.res.writableEnded) socket.destroySoon()
+      else exchange.cut()
+      return
+    }
+    // A whole request whose reply is due: what cannot be parsed is the one behind it.
+    if (!exchange.req.complete) exchange.abort(refusal)
+  }
+
+  /** The side that is due has sent, or taken, nothing for the exchange's idle time. */
+  #idle(socket: Socket): void {
+    const exchange = this.#exchanges.get(socket)
+    if (exchange === undefined || socket.writableLength > 0) {
+      socket.destroy()
+    } else if (exchange.body?.due === true) {
+      if (exchange.res.headersSent) exchange.cut()
+      else exchange.abort(new GatewayError('request_timeout', 'the request body stalled'))
+    } else {
+      // The event comes once: the wait is the upstream's, which has its own limit.
+      socket.setTimeout(socket.timeout ?? 0)
+    }
+  }
+}
+
+/** RFC 6455 4.2.1; any other Upgrade field is dropped and the request served without it. */
+function isWebSocketHandshake(request: IncomingMessage): boolean {
+  const { headers } = request
+  return (
+    request.method === 'GET' &&
+    request.httpVersion === '1.1' &&
+    headers.upgrade?.toLowerCase() === 'websocket' &&
+    headers['sec-websocket-version'] === '13' &&
+    fieldValue(request.rawHeaders, 'sec-websocket-key') !== undefined &&
+    headers['content-length'] === undefined &&
+    headers['transfer-encoding'] === undefined
+  )
+}
+
+/** What a parser's or timer's error is called; undefined: there is nobody to tell. */
+function refusalOf(error: NodeJS.ErrnoException): GatewayError | undefined {
+  switch (error.code) {
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return undefined
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new GatewayError('request_timeout', 'no whole request head came in 10 seconds')
+    case 'HPE_HEADER_OVERFLOW':
+      return new GatewayError('head_too_large', 'the head is too long or has more than 100 fields')
+    case 'HPE_INVALID_URL':
+      return new GatewayError('bad_target', 'the request target has a byte that must be escaped')
+    case 'HPE_INVALID_VERSION':
+      return new GatewayError('bad_request', 'only HTTP/1.0 and HTTP/1.1 are spoken here', {
+        status: 505,
+      })
+    default:
+      return new GatewayError('bad_request', 'the request is not well-formed HTTP/1.1', {
+        cause: error,
+      })
+  }
+}

@@ -1,0 +1,140 @@
+// The life of a request, in order: framing, target, route, the route's own rules, method, credentials,
+// token, decision, forward. Every refusal on the way is said by the protocol of the route.
+
+import { authenticate, checkDecision } from './authorize.ts'
+import { contextOf, forward, type Journey } from './dispatch.ts'
+import { GatewayError } from './errors.ts'
+import { readClientOrigin, type TrustedProxies } from './listener/address.ts'
+import { ClientBody } from './listener/body.ts'
+import type { Exchange } from './listener/exchange.ts'
+import { readFraming } from './listener/framing.ts'
+import { type RequestTarget, readTarget } from './listener/target.ts'
+import { fieldValues } from './protocols/fields.ts'
+import type { Inspected, ProtocolRequest } from './protocols/protocol.ts'
+import { answerPreflight } from './protocols/rest/cors.ts'
+import {
+  mayOverrideInBody,
+  readBodyOverride,
+  readHeadOverride,
+} from './protocols/rest/method-override.ts'
+import { allowedMethods } from './protocols/rest/rest.ts'
+import { type Progress, protocols, refuse } from './refusal.ts'
+import type { Match } from './routes/route.ts'
+import { checkRouteRules, findRoute } from './routes/rules.ts'
+import type { Snapshot, SnapshotUpstream } from './snapshot.ts'
+
+/** Serves one request to its end. Never rejects. */
+export async function serve(
+  snapshot: Snapshot,
+  exchange: Exchange,
+  trusted: TrustedProxies | undefined,
+): Promise<void> {
+  const progress: Progress = {}
+  try {
+    const { req } = exchange
+    const fields = req.rawHeaders
+    const origin = readClientOrigin(req.socket.remoteAddress ?? '', 'http', fields, trusted)
+    exchange.address = origin.address
+    const framing = readFraming(req)
+    if (framing.hasBody) exchange.body = new ClientBody(req, framing.length)
+
+    const target = readTarget(req.url ?? '', fieldValues(fields, 'host'), origin.scheme)
+    exchange.path = target.path
+
+    const match = findRoute(snapshot.matcher, target, exchange.method)
+    exchange.route = match.route.name
+    const facing = snapshot.upstreams.get(match.route.upstream) as SnapshotUpstream
+    req.socket.setTimeout(facing.upstream.settings.timeouts.idleMs)
+
+    checkRouteRules(match.route, target, exchange.method, framing.hasBody)
+    const protocol = protocols[match.route.protocol]
+    const early = await readMethod(exchange, match, target)
+    let request: ProtocolRequest = { method: early.method, target, match, fields }
+    progress.request = request
+    exchange.method = early.method
+    const preflight = answerPreflight(request)
+    if (preflight !== undefined) {
+      exchange.reply(preflight)
+      return
+    }
+    let intent = protocol.read(request)
+
+    await authenticate(snapshot, exchange, intent, request)
+    checkDecision(snapshot, exchange, intent, progress)
+
+    let form = early.form
+    if (early.formIsDue && exchange.body !== undefined) {
+      exchange.continue()
+      const late = await readBodyOverride(match.route, early.method, fields, exchange.body)
+      form = late.bytes
+      if (late.method !== early.method) {
+        exchange.method = late.method
+        request = { ...request, method: late.method }
+        progress.request = request
+        intent = protocol.read(request)
+        checkDecision(snapshot, exchange, intent, progress)
+      }
+    }
+    const journey: Journey = { snapshot, exchange, origin, request, intent, facing }
+    const inspected = await inspect(journey, progress)
+    if (inspected?.kind === 'denied') return
+    if (intent.answer !== undefined) {
+      exchange.reply(await intent.answer(contextOf(journey)))
+      return
+    }
+    await forward(journey, inspected, form)
+  } catch (error) {
+    refuse(exchange, error, progress)
+  }
+}
+
+type EarlyMethod = {
+  readonly method: string
+  /** The form that was read to know the method. */
+  readonly form: Buffer | undefined
+  /** The form is still to be read: its client waits for a permit first. */
+  readonly formIsDue: boolean
+}
+
+/** The method that is judged and forwarded, where the route lets it be overridden. */
+async function readMethod(
+  exchange: Exchange,
+  { route }: Match,
+  target: RequestTarget,
+): Promise<EarlyMethod> {
+  const { method, body } = exchange
+  if (method === 'TRACE') {
+    throw new GatewayError('method_not_allowed', 'TRACE is never forwarded', {
+      allow: allowedMethods(route),
+    })
+  }
+  if (route.protocol !== 'rest') return { method, form: undefined, formIsDue: false }
+  const fields = exchange.req.rawHeaders
+  const asked = readHeadOverride(route, method, fields, target.query)
+  const looksInside = body !== undefined && mayOverrideInBody(route, method, fields)
+  if (!looksInside) return { method: asked, form: undefined, formIsDue: false }
+  if (exchange.awaitsContinue) return { method: asked, form: undefined, formIsDue: true }
+  const read = await readBodyOverride(route, asked, fields, body)
+  return { method: read.method, form: read.bytes, formIsDue: false }
+}
+
+/** Lets the protocol look at the start of the body. A denial is replied here. */
+async function inspect(journey: Journey, progress: Progress): Promise<Inspected | undefined> {
+  const { exchange, intent } = journey
+  exchange.continue()
+  if (intent.inspect === undefined) return undefined
+  const body = exchange.body ?? emptyBody(exchange)
+  const inspected = await intent.inspect({ ...contextOf(journey), body })
+  if (inspected.kind === 'denied') {
+    progress.decision = inspected.denial
+    exchange.reason = inspected.denial.reason
+    exchange.reply(inspected.reply)
+  }
+  return inspected
+}
+
+function emptyBody(exchange: Exchange): ClientBody {
+  const body = new ClientBody(exchange.req, 0)
+  body.complete = true
+  return body
+}

@@ -1,0 +1,134 @@
+// Which accesses the commands of a push are, whether each is permitted, and the words for those that are
+// not. Pure. It never permits a part: one refused command refuses the push, because commands cannot be
+// taken out of what a client has sent.
+
+import type { Access, Decision, Denial } from '../../decision/access.ts'
+import { describeDenial } from '../../decision/decide.ts'
+import { matchGlob } from '../../decision/resource-limits.ts'
+import type { ProtocolRequest } from '../protocol.ts'
+import { gitAccess } from './accesses.ts'
+import { adviseDenied } from './advice.ts'
+import { quote } from './one-line.ts'
+import { isZeroId, type Push, type RefUpdate } from './receive-pack.ts'
+import type { RefusedRef } from './report.ts'
+
+/** What became of a push. */
+export type JudgedPush =
+  | { readonly kind: 'permitted' }
+  | {
+      readonly kind: 'refused'
+      /** The first command's that was refused. */
+      readonly denial: Denial
+      /** Every ref of the push with its reason. */
+      readonly refs: readonly RefusedRef[]
+      /** Lines for people: what to do next. */
+      readonly advice: readonly string[]
+    }
+
+/** What a command does to its ref. A move of an existing tag is never a fast-forward. */
+export type Change = 'create' | 'update' | 'delete' | 'tag move'
+
+const actions = {
+  create: 'create',
+  update: 'update',
+  delete: 'delete',
+  'tag move': 'force',
+} as const satisfies Record<Change, string>
+
+type Refusal = { readonly denial: Denial; readonly reason: string; readonly advice: string }
+
+/** Judges every command and push option of a push. */
+export function judgePush(
+  request: ProtocolRequest,
+  push: Push,
+  decide: (access: Access) => Decision,
+): JudgedPush {
+  const access = gitAccess(request)
+  const option = refuseOption(push, request, access)
+  const refusals = new Map<string, Refusal>()
+  for (const command of push.commands) {
+    const refusal = option ?? refuseCommand(command, request, access, decide)
+    if (refusal !== undefined) refusals.set(command.ref, refusal)
+  }
+  const [first] = refusals
+  if (first === undefined) return { kind: 'permitted' }
+  const [firstRef, { denial }] = first
+  const refs = push.commands.map(({ ref }) => ({
+    ref,
+    reason: refusals.get(ref)?.reason ?? `not attempted because ${firstRef} was refused`,
+  }))
+  const repository = access('update').resources?.get('repository') ?? request.target.path
+  return { kind: 'refused', denial, refs, advice: advise(repository, [...refusals.values()]) }
+}
+
+/** What the command does; an old id is not looked at for a delete, as the server does not compare it. */
+export function classify({ oldId, newId, ref }: RefUpdate): Change {
+  if (isZeroId(newId)) return 'delete'
+  if (isZeroId(oldId)) return 'create'
+  return oldId !== newId && ref.startsWith('refs/tags/') ? 'tag move' : 'update'
+}
+
+type AccessOf = ReturnType<typeof gitAccess>
+
+function refuseCommand(
+  command: RefUpdate,
+  { match }: ProtocolRequest,
+  accessOf: AccessOf,
+  decide: (access: Access) => Decision,
+): Refusal | undefined {
+  const { ref } = command
+  const change = classify(command)
+  const access = accessOf(actions[change], ref)
+  if (!match.route.refs.some((glob) => matchGlob(glob, ref))) {
+    return {
+      denial: denyByRoute(access, 'ref', ref),
+      reason: `the route takes no push to this ref (${change})`,
+      advice: `this route takes pushes to ${match.route.refs.join(', ') || 'no ref'}`,
+    }
+  }
+  const decision = decide(access)
+  if (decision.outcome === 'permit') return undefined
+  // Who may force may also fast-forward.
+  if (change === 'update' && decide(accessOf('force', ref)).outcome === 'permit') return undefined
+  const words = describeDenial(decision)
+  return {
+    denial: decision,
+    reason: change === 'update' ? words : `${words} (${change})`,
+    advice: adviseDenied(decision),
+  }
+}
+
+// The first push option that the route does not list refuses every command.
+function refuseOption(
+  { commands, pushOptions }: Push,
+  { match }: ProtocolRequest,
+  accessOf: AccessOf,
+): Refusal | undefined {
+  const option = pushOptions.find((candidate) => !match.route.pushOptions.includes(candidate))
+  if (option === undefined) return undefined
+  const { ref } = commands[0]!
+  return {
+    denial: denyByRoute(accessOf(actions[classify(commands[0]!)], ref), 'push-option', option),
+    reason: `push option ${quote(option)} is not allowed here`,
+    advice: `push without the option ${quote(option)}, or have it listed in pushOptions of the route`,
+  }
+}
+
+function denyByRoute(access: Access, key: string, value: string): Denial {
+  const resource = { key, value }
+  return {
+    outcome: 'deny',
+    reason: 'resource_not_allowed',
+    access,
+    required: [],
+    granted: [],
+    resource,
+  }
+}
+
+const adviceMax = 3
+
+function advise(repository: string, refusals: readonly Refusal[]): readonly string[] {
+  const different = [...new Set(refusals.map(({ advice }) => advice))].slice(0, adviceMax)
+  return [`the push was refused whole, nothing changed in ${repository}`, ...different]
+}

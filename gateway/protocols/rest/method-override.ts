@@ -1,0 +1,102 @@
+// Methods in disguise: X-HTTP-Method-Override and its kin, and `_method` in the query or in a POST form.
+// Some upstreams obey them, so a request is judged as what it may become: refused, or decided and forwarded
+// as that method, or (for an upstream that does not honour them) let be, as the route says.
+
+import { METHODS } from 'node:http'
+import { GatewayError } from '../../errors.ts'
+import type { Route } from '../../routes/route.ts'
+import { fieldValue, fieldValues } from '../fields.ts'
+import { isForm, readFormFields } from '../forms.ts'
+import type { FieldList, RequestBody } from '../protocol.ts'
+
+/** A longer form may hide `_method` behind it. */
+export const formBytesMax = 64 * 1024
+
+const overrideFields = ['x-http-method-override', 'x-http-method', 'x-method-override']
+const queryType = 'application/x-www-form-urlencoded'
+const methods = new Set(METHODS)
+
+const remedy = 'the route key methodOverride says what to do: effective, or ignored'
+
+/** The method that the head asks for; `method` itself where it asks for none. Throws `bad_request`. */
+export function readHeadOverride(
+  route: Route,
+  method: string,
+  fields: FieldList,
+  query: string | undefined,
+): string {
+  if (route.methodOverride === 'ignored') return method
+  const asked = overrideFields.flatMap((name) => fieldValues(fields, name))
+  if (query !== undefined) asked.push(...readQueryMethods(query))
+  return effectiveMethod(route, method, asked)
+}
+
+/** Must the start of the body be read to know the method? A POST without Content-Type counts as a form. */
+export function mayOverrideInBody(route: Route, method: string, fields: FieldList): boolean {
+  if (route.methodOverride === 'ignored' || method !== 'POST') return false
+  const type = fieldValue(fields, 'content-type')
+  return type === undefined || type.trim() === '' || isForm(type)
+}
+
+/** Reads a form whole; the method that it asks for, and its bytes to forward. Throws `bad_request`. */
+export async function readBodyOverride(
+  route: Route,
+  method: string,
+  fields: FieldList,
+  body: RequestBody,
+): Promise<{ readonly method: string; readonly bytes: Buffer }> {
+  const encoding = fieldValue(fields, 'content-encoding')
+  if (encoding !== undefined && encoding.trim().toLowerCase() !== 'identity') {
+    throw new GatewayError('bad_request', `a compressed form cannot be looked into; ${remedy}`)
+  }
+  const bytes = await readWhole(body)
+  const type = fieldValue(fields, 'content-type')?.trim() || queryType
+  const asked = readFormFields(type, bytes)?.get('_method') ?? []
+  return { method: effectiveMethod(route, method, asked), bytes }
+}
+
+/** Values of `_method` in a query, whatever its spelling; a query may hold anything else. */
+function readQueryMethods(query: string): string[] {
+  if (!/method|%/i.test(query)) return []
+  return query
+    .split(/[&;]/)
+    .map((pair) => pair.split('=', 2).map(decodeLeniently))
+    .filter(([name]) => name === '_method')
+    .map(([, value = '']) => value)
+}
+
+function decodeLeniently(text: string): string {
+  return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  )
+}
+
+async function readWhole(body: RequestBody): Promise<Buffer> {
+  const tooLong = () =>
+    new GatewayError(
+      'bad_request',
+      `a form of more than 64 KiB cannot be looked into; send it with the Content-Type that it has, or ${remedy}`,
+    )
+  if ((body.length ?? 0) > formBytesMax) throw tooLong()
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) {
+    bytes += chunk.length
+    if (bytes > formBytesMax) throw tooLong()
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+function effectiveMethod(route: Route, method: string, asked: readonly string[]): string {
+  if (asked.length === 0) return method
+  if (route.methodOverride === 'refuse') {
+    throw new GatewayError('bad_request', `method overrides are refused on this route; ${remedy}`)
+  }
+  const [first = ''] = asked
+  const wanted = first.toUpperCase()
+  if (asked.some((other) => other.toUpperCase() !== wanted) || !methods.has(wanted)) {
+    throw new GatewayError('bad_request', 'the method override names no method, or more than one')
+  }
+  return wanted
+}

@@ -1,0 +1,59 @@
+// The end of every request that is not forwarded: any error becomes one of the closed table, said in the
+// language of the route's protocol. What is not ours to tell stays in the log.
+
+import { STATUS_CODES } from 'node:http'
+import type { Decision } from './decision/access.ts'
+import { GatewayError } from './errors.ts'
+import type { Exchange } from './listener/exchange.ts'
+import { git } from './protocols/git/git.ts'
+import type { Protocol, ProtocolRequest } from './protocols/protocol.ts'
+import { registry } from './protocols/registry/registry.ts'
+import { corsFields } from './protocols/rest/cors.ts'
+import { rest } from './protocols/rest/rest.ts'
+import type { Route } from './routes/route.ts'
+
+export const protocols: Readonly<Record<Route['protocol'], Protocol>> = { rest, git, registry }
+
+/** What the stages have found out, for those that follow and for the refusal. */
+export type Progress = { request?: ProtocolRequest; decision?: Decision }
+
+/** Replies to a request that failed, unless its client left or has part of a reply already. */
+export function refuse(exchange: Exchange, error: unknown, progress: Progress): void {
+  const failure =
+    error instanceof GatewayError
+      ? error
+      : new GatewayError('internal_error', 'something went wrong inside the gateway', {
+          cause: error,
+        })
+  exchange.cause ??= failure.cause
+  if (exchange.gone) {
+    exchange.reason = 'client_gone'
+    exchange.status = 499
+    return
+  }
+  exchange.reason = failure.code
+  if (exchange.res.headersSent) {
+    exchange.cut()
+    return
+  }
+  const { request, decision } = progress
+  const protocol = request === undefined ? rest : protocols[request.match.route.protocol]
+  const reply = protocol.refuse(failure, {
+    requestId: exchange.requestId,
+    presented: exchange.presented,
+    ...(decision?.outcome === 'deny' ? { denial: decision } : {}),
+    ...(request === undefined ? {} : { request }),
+  })
+  const shared = request === undefined ? [] : corsFields(request.match.route, request.fields)
+  if (failure.code === 'bad_request' || failure.code === 'request_timeout') exchange.closing = true
+  exchange.reply(shared.length === 0 ? reply : { ...reply, fields: [...reply.fields, ...shared] })
+}
+
+/** A whole reply as bytes, for a head that never became a request. */
+export function bareRefusal(error: GatewayError, requestId: string): string {
+  const { status, fields, body } = rest.refuse(error, { requestId, presented: false })
+  const all = [...fields, 'X-Request-Id', requestId, 'Connection', 'close']
+  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nDate: ${new Date().toUTCString()}\r\n`
+  for (let i = 0; i + 1 < all.length; i += 2) head += `${all[i]}: ${all[i + 1]}\r\n`
+  return `${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+}

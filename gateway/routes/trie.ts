@@ -1,0 +1,115 @@
+// A trie of path segments: the most specific route for a path, literal before `{name}` before
+// `{name...}`, segment by segment from the left with going back. Pure. No regular expressions.
+//
+// Going back is bounded: a node stands at one depth and is reached by one way, so one search enters it
+// once at most, whatever the path. `countSteps` tells how many nodes the worst path enters; the review
+// of the routes refuses a set that needs too many.
+
+import type { Pattern, PatternSegment, Route } from './route.ts'
+
+export type TrieNode = {
+  readonly literals: Map<string, TrieNode>
+  one: TrieNode | undefined
+  /** Routes whose pattern ends here, and those whose `{name...}` begins here. */
+  readonly here: Leaves
+  readonly rest: Leaves
+  /** How many segments a path may have beyond this node to end at a route. */
+  least: number
+  most: number
+}
+
+/** A route with `trailingSlash: strict` takes one form of the path only, and is more specific. */
+type Leaves = { slash?: Route; bare?: Route; either?: Route }
+
+export function createTrie(): TrieNode {
+  return {
+    literals: new Map(),
+    one: undefined,
+    here: {},
+    rest: {},
+    least: Number.POSITIVE_INFINITY,
+    most: 0,
+  }
+}
+
+/** Adds a route. Of two with the same shape the first stays: `reviewRoutes` reports the second. */
+export function addRoute(
+  root: TrieNode,
+  route: Route,
+  segments: readonly PatternSegment[],
+  form: keyof Leaves,
+): void {
+  const tail = segments.at(-1)?.kind === 'rest'
+  const depth = tail ? segments.length - 1 : segments.length
+  let node = root
+  for (let i = 0; ; i++) {
+    node.least = Math.min(node.least, depth - i)
+    node.most = tail ? Number.POSITIVE_INFINITY : Math.max(node.most, depth - i)
+    if (i === depth) break
+    node = childFor(node, segments[i]!)
+  }
+  const leaves = tail ? node.rest : node.here
+  leaves[form] ??= route
+}
+
+/** The most specific route for the first `count` segments; `slash`: the path has a trailing slash. */
+export function findRoute(
+  node: TrieNode,
+  segments: readonly string[],
+  count: number,
+  slash: boolean,
+  at = 0,
+): Route | undefined {
+  if (at === count) return pick(node.here, slash) ?? pick(node.rest, slash)
+  const segment = segments[at]!
+  const left = count - at - 1
+  const literal = node.literals.get(segment)
+  if (literal !== undefined && literal.least <= left && left <= literal.most) {
+    const found = findRoute(literal, segments, count, slash, at + 1)
+    if (found !== undefined) return found
+  }
+  const one = segment === '' ? undefined : node.one
+  if (one !== undefined && one.least <= left && left <= one.most) {
+    const found = findRoute(one, segments, count, slash, at + 1)
+    if (found !== undefined) return found
+  }
+  return pick(node.rest, slash)
+}
+
+/** How many nodes a search enters at most: at each node one literal and the `{name}` branch. */
+export function countSteps(node: TrieNode): number {
+  let literals = 0
+  for (const literal of node.literals.values()) literals = Math.max(literals, countSteps(literal))
+  return 1 + literals + (node.one === undefined ? 0 : countSteps(node.one))
+}
+
+/** The values of a pattern's names in a path that it matches. */
+export function readCaptures(
+  { segments: pattern }: Pattern,
+  segments: readonly string[],
+  count: number,
+): ReadonlyMap<string, string> {
+  const captures = new Map<string, string>()
+  for (const [i, part] of pattern.entries()) {
+    if (part.kind === 'one') captures.set(part.name, segments[i] ?? '')
+    else if (part.kind === 'rest') captures.set(part.name, segments.slice(i, count).join('/'))
+  }
+  return captures
+}
+
+function pick(leaves: Leaves, slash: boolean): Route | undefined {
+  return (slash ? leaves.slash : leaves.bare) ?? leaves.either
+}
+
+function childFor(node: TrieNode, segment: PatternSegment): TrieNode {
+  if (segment.kind !== 'literal') {
+    node.one ??= createTrie()
+    return node.one
+  }
+  let child = node.literals.get(segment.value)
+  if (child === undefined) {
+    child = createTrie()
+    node.literals.set(segment.value, child)
+  }
+  return child
+}

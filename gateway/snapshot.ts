@@ -1,0 +1,29 @@
+// One immutable built configuration: all that a request needs from its first byte to its last.
+
+import type { Configuration } from './configuration/configuration.ts'
+import { type HeadPlan, planHead } from './forward/headers.ts'
+import { Upstream } from './forward/upstreams.ts'
+import { buildMatcher, type Matcher } from './routes/matcher.ts'
+import type { TokenLookup } from './tokens/lookup.ts'
+
+export type Snapshot = {
+  readonly configuration: Configuration
+  readonly matcher: Matcher
+  readonly lookup: TokenLookup
+  readonly upstreams: ReadonlyMap<string, SnapshotUpstream>
+}
+
+export type SnapshotUpstream = { readonly upstream: Upstream; readonly plan: HeadPlan }
+
+/** Builds matcher and upstreams; opens no connection yet. */
+export function buildSnapshot(configuration: Configuration, lookup: TokenLookup): Snapshot {
+  const all = [...configuration.upstreams.values()]
+  const upstreams = new Map<string, SnapshotUpstream>()
+  for (const settings of all) {
+    upstreams.set(settings.name, {
+      upstream: new Upstream(settings),
+      plan: planHead(settings, all, configuration.credentials),
+    })
+  }
+  return { configuration, matcher: buildMatcher(configuration.routes), lookup, upstreams }
+}

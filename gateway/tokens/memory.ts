@@ -1,0 +1,56 @@
+// What one process remembers of tokens: records by digest or id, and, bounded apart from them, what is
+// known to be absent, so that a flood of unknown tokens cannot push out the known ones. It holds records,
+// never decisions, and reading an entry never makes it younger.
+
+import { LRUCache } from 'lru-cache'
+import type { Lookup, TokenRecord } from './token.ts'
+
+/** Unknown tokens remembered; each also ends after `absent` of the configuration. */
+export const absentEntriesMax = 10_000
+
+/** A record, and when the authority was asked for it (monotonic clock, milliseconds). */
+export type Known = {
+  readonly record: TokenRecord
+  readonly readAt: number
+  /** Made once, so that a hit makes no object. */
+  readonly active: Lookup
+  /** While the authority fails, it is not asked again before this time. */
+  askAgainAt: number
+}
+
+export type Memory = {
+  known(key: string): Known | undefined
+  /** When the authority said that there is no such token. */
+  absentSince(key: string): number | undefined
+  /** Replaces what is remembered under the key. */
+  remember(key: string, record: TokenRecord | undefined, readAt: number): void
+  forget(key: string): void
+  clear(): void
+}
+
+/** A memory for `entries` records at most. */
+export function createMemory(entries: number): Memory {
+  const records = new LRUCache<string, Known>({ max: entries })
+  const absents = new LRUCache<string, number>({ max: absentEntriesMax })
+  return {
+    known: (key) => records.get(key),
+    absentSince: (key) => absents.get(key),
+    remember(key, record, readAt) {
+      if (record === undefined) {
+        records.delete(key)
+        absents.set(key, readAt)
+      } else {
+        absents.delete(key)
+        records.set(key, { record, readAt, active: { kind: 'active', record }, askAgainAt: 0 })
+      }
+    },
+    forget(key) {
+      records.delete(key)
+      absents.delete(key)
+    },
+    clear() {
+      records.clear()
+      absents.clear()
+    },
+  }
+}

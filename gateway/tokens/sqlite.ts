@@ -1,0 +1,213 @@
+// The embedded authority: tokens in one SQLite file (node:sqlite), shared by the gateway's processes and
+// the command line. Every change and its entry in the change feed are one transaction. It never sees a
+// secret.
+
+import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { GatewayError } from '../errors.ts'
+import { migrate, readMeta } from './migrations.ts'
+import { SqliteFeed } from './sqlite-feed.ts'
+import { bind, type StatementName, sql } from './statements.ts'
+import {
+  type Revocation,
+  type Revoker,
+  retentionMs,
+  type TokenChange,
+  type TokenChoice,
+  type TokenFilter,
+  type TokenStore,
+} from './store.ts'
+import type { TokenRecord } from './token.ts'
+import { type Row, readRow, writeRow } from './token-row.ts'
+
+/** Waiting for a lock blocks the whole process, so the request side waits for a short time only. */
+export const requestBusyMs = 50
+export const commandBusyMs = 5_000
+
+const retryAfterSeconds = 1
+const walBytesMax = 4 * 1024 * 1024
+
+/**
+ * Opens the authority, makes the file (0600) and its folder (0700) where they are missing, and migrates
+ * it. Throws an Error that says what is wrong with the file.
+ */
+export function openSqliteStore(file: string, options: { readonly busyMs: number }): TokenStore {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+  closeSync(openSync(file, 'a', 0o600))
+  const database = new DatabaseSync(file, { timeout: commandBusyMs })
+  try {
+    prepareDatabase(database, file)
+    database.exec(`PRAGMA busy_timeout = ${options.busyMs}`)
+    return new SqliteStore(database, file)
+  } catch (error) {
+    database.close()
+    throw error
+  }
+}
+
+/** Migrates a database and sets how it writes. One that is refused is not touched. */
+export function prepareDatabase(database: DatabaseSync, file: string): void {
+  // A revocation must outlive a power cut: `synchronous = NORMAL` would not promise that in WAL mode.
+  database.exec('PRAGMA synchronous = FULL')
+  database.exec('PRAGMA foreign_keys = ON')
+  migrate(database, file)
+  const mode = database.prepare('PRAGMA journal_mode = WAL').get()
+  if (mode?.journal_mode !== 'wal') {
+    throw new Error(`${file} is on a file system without shared memory; put it on a local disk`)
+  }
+  database.exec(`PRAGMA journal_size_limit = ${walBytesMax}`)
+}
+
+class SqliteStore implements TokenStore {
+  readonly authorityId: string
+  readonly #file: string
+  readonly #database: DatabaseSync
+  readonly #statements: Readonly<Record<StatementName, StatementSync>>
+  #feed: SqliteFeed | undefined
+
+  constructor(database: DatabaseSync, file: string) {
+    this.#file = file
+    this.#database = database
+    this.authorityId = String(readMeta(database, 'authority id'))
+    const prepared = Object.entries(sql).map(([name, text]) => [name, database.prepare(text)])
+    this.#statements = Object.fromEntries(prepared)
+  }
+
+  async find(digest: Buffer): Promise<TokenRecord | undefined> {
+    return answer(() => readOne(this.#row('find', digest)))
+  }
+
+  async get(id: string): Promise<TokenRecord | undefined> {
+    return answer(() => readOne(this.#row('get', id)))
+  }
+
+  async create(record: TokenRecord, digests: readonly Buffer[]): Promise<boolean> {
+    return answer(() => {
+      try {
+        this.#transact(() => {
+          this.#run('insert', ...writeRow(record))
+          for (const digest of digests) this.#run('insertSecret', digest, record.id)
+          this.#appendChange(record, record.createdAt)
+        })
+        return true
+      } catch (error) {
+        if (isTaken(error)) return false
+        throw error
+      }
+    })
+  }
+
+  async list(filter: TokenFilter): Promise<readonly TokenRecord[]> {
+    return answer(() => {
+      const { subject = null, state = null, now, after = null, limit } = filter
+      return this.#rows('list', subject, state, now, now - retentionMs, after, limit).map(readRow)
+    })
+  }
+
+  async revoke(choice: TokenChoice, by: Revoker): Promise<Revocation> {
+    return answer(() =>
+      this.#transact(() => {
+        const chosen = this.#choose(choice).map(readRow)
+        const revoked = chosen
+          .flatMap(({ id }) => this.#rows('revoke', id, by.at, by.by))
+          .map(readRow)
+        for (const record of revoked) this.#appendChange(record, by.at)
+        return { revoked, already: chosen.filter(({ revokedAt }) => revokedAt !== null) }
+      }),
+    )
+  }
+
+  async prune(now: number): Promise<void> {
+    answer(() =>
+      this.#transact(() => {
+        this.#run('pruneTokens', now - retentionMs)
+        this.#run('pruneChanges', now - retentionMs)
+      }),
+    )
+  }
+
+  async lastChange(): Promise<number> {
+    return answer(() => Number(this.#row('lastChange')?.seq))
+  }
+
+  async changesSince(seq: number, limit: number): Promise<readonly TokenChange[]> {
+    return answer(() => {
+      try {
+        this.#feed ??= new SqliteFeed(this.#file)
+        return this.#feed.read(seq, limit)
+      } catch (error) {
+        this.#feed?.close()
+        this.#feed = undefined
+        throw error
+      }
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#feed?.close()
+    this.#feed = undefined
+    if (this.#database.isOpen) this.#database.close()
+  }
+
+  #choose(choice: TokenChoice): Row[] {
+    if ('id' in choice) return this.#rows('get', choice.id)
+    if ('subject' in choice) return this.#rows('ofSubject', choice.subject)
+    return this.#rows('find', choice.digest)
+  }
+
+  #appendChange(record: TokenRecord, at: number): void {
+    const digests = this.#rows('digests', record.id).map((row) => row.digest as Uint8Array)
+    this.#run('insertChange', record.id, Buffer.concat(digests), record.version, at)
+  }
+
+  /** A deferred transaction that reads and then writes fails whenever another process wrote: IMMEDIATE. */
+  #transact<T>(work: () => T): T {
+    this.#database.exec('BEGIN IMMEDIATE')
+    try {
+      const result = work()
+      this.#database.exec('COMMIT')
+      return result
+    } catch (error) {
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  #row(name: StatementName, ...values: SQLInputValue[]): Row | undefined {
+    return this.#statements[name].get(bind(values))
+  }
+
+  #rows(name: StatementName, ...values: SQLInputValue[]): Row[] {
+    return this.#statements[name].all(bind(values))
+  }
+
+  #run(name: StatementName, ...values: SQLInputValue[]): void {
+    this.#statements[name].run(bind(values))
+  }
+}
+
+function readOne(row: Row | undefined): TokenRecord | undefined {
+  return row === undefined ? undefined : readRow(row)
+}
+
+const primaryKeyTaken = 1555
+const uniqueTaken = 2067
+
+function isTaken(error: unknown): boolean {
+  const code = error instanceof Error && 'errcode' in error ? error.errcode : undefined
+  return code === primaryKeyTaken || code === uniqueTaken
+}
+
+/** Whatever goes wrong in a store is an outage, never an answer: the client may try again. */
+function answer<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (cause) {
+    throw new GatewayError(
+      'lookup_unavailable',
+      'The token store does not answer at the moment; try again in a second',
+      { cause, retryAfter: retryAfterSeconds },
+    )
+  }
+}
