@@ -19,6 +19,11 @@ const project = fileURLToPath(new URL('../..', import.meta.url))
 const cli = join(project, 'gateway', 'cli.ts')
 const cache = join(project, 'var', 'demo')
 
+/** Host names and addresses that the route map takes from the environment stay as the map has them. */
+const environment = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !name.startsWith('SCOPEGATE_')),
+)
+
 const folder = mkdtempSync(join(tmpdir(), 'scopegate-demo-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 
@@ -53,7 +58,7 @@ async function main(): Promise<void> {
 
   const configFile = join(folder, 'gateway.yaml')
   writeFileSync(configFile, configuration(await choosePort(), api, git, registry))
-  gateway = startChild(process.execPath, [cli, 'serve', '--config', configFile])
+  gateway = startChild(process.execPath, [cli, 'serve', '--config', configFile], environment)
   const listening = await gateway.says(publicUrl)
   const origin = `http://localhost:${new URL(listening).port}`
 
@@ -61,7 +66,7 @@ async function main(): Promise<void> {
   for (const { name, scopes } of demoTokens) {
     const args = ['token', 'create', '--config', configFile, '--subject', 'ada', '--name', name]
     for (const scope of scopes) args.push('--scope', scope)
-    secrets[name] = runToEnd(process.execPath, [cli, ...args])
+    secrets[name] = runToEnd(process.execPath, [cli, ...args], { env: environment })
   }
   print(origin, configFile, secrets, registry !== undefined)
   await gateway.exited

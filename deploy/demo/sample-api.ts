@@ -62,16 +62,21 @@ function makeEndpoints(): readonly Endpoint[] {
     ],
     ['GET', /^\/ota\/devices\/([^/]+)$/, ([name]) => device(name!, (found) => ok(found))],
     [
-      'PATCH',
-      /^\/ota\/devices\/([^/]+)$/,
-      ([name], _query, body) => device(name!, (found) => ok(Object.assign(found, body, { name }))),
-    ],
-    [
       'DELETE',
       /^\/ota\/devices\/([^/]+)$/,
       ([name]) => (devices.delete(name!) ? { status: 204 } : missing),
     ],
-    ['GET', /^\/ota\/factories$/, () => ok({ factories: [{ name: 'acme' }] })],
+    [
+      'GET',
+      /^\/ota\/devices\/([^/]+)\/config$/,
+      ([name]) => device(name!, ({ config }) => ok(config ?? {})),
+    ],
+    [
+      'PATCH',
+      /^\/ota\/devices\/([^/]+)\/config$/,
+      ([name], _query, body) =>
+        device(name!, (found) => ok(Object.assign(found, { config: body }))),
+    ],
     ['GET', /^\/ota\/factories\/acme\/targets$/, () => ok({ targets })],
     [
       'PATCH',

@@ -28,7 +28,7 @@ export const demoTokens = [
   {
     name: 'operator',
     scopes: ['devices:read-update', 'devices:delete', 'targets:read-update'],
-    purpose: 'changes and removes devices',
+    purpose: 'configures and removes devices',
   },
 ] as const satisfies readonly DemoToken[]
 
@@ -57,7 +57,7 @@ export function thingsToTry(
       command: `git -C hello ${author} commit -q --allow-empty -m Try && git -C hello push ${hello(secrets.developer)} main`,
     },
     {
-      says: 'Refused: the reader may not push (403, "the token lacks …")',
+      says: 'Refused: the reader may not push (403, "token lacks scope …")',
       command: `git -C hello push ${hello(secrets.reader)} main:refs/heads/topic`,
     },
     {
@@ -69,6 +69,10 @@ export function thingsToTry(
     {
       says: 'List the devices: a REST client sends the token in the header that it always sent',
       command: `curl -H "OSF-TOKEN: ${secrets.reader}" "${origin}/ota/devices/?factory=acme"`,
+    },
+    {
+      says: 'Change the configuration of a device',
+      command: `curl -X PATCH -H "OSF-TOKEN: ${secrets.operator}" -H "Content-Type: application/json" -d '{"reason":"try"}' ${origin}/ota/devices/gateway-2/config/`,
     },
     {
       says: 'Refused: the reader may not delete (403, application/problem+json)',

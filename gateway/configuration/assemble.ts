@@ -23,20 +23,18 @@ export type Assembly = {
   readonly upstreamsAsGiven: boolean
 }
 
+/** These are read entry by entry. */
+const sectionsApart = ['credentials', 'upstreams', 'scopes', 'routes', 'include']
+
 const defaultAuthority = 'sqlite:var/tokens.db'
 
 /** Reads a configuration. It is good only if nothing at all was complained of as an error. */
 export function assemble(assembly: Assembly, complain: Complain): Configuration {
   const { root, main } = assembly
-  const fields = readFields(configurationSchema, root, complain, [
-    'upstreams',
-    'scopes',
-    'routes',
-    'include',
-  ])
+  const fields = readFields(configurationSchema, root, complain, sectionsApart)
   const catalog = readScopes(root, complain)
   const upstreams = readUpstreams(root, assembly.readBeside, complain)
-  const carriers = readCarriers(fields.credentials ?? [], root, complain)
+  const carriers = readCarriers(root, complain)
   const declared = root.entries.has('upstreams') || !assembly.upstreamsAsGiven
   const context = {
     catalog,

@@ -1,7 +1,9 @@
 // Where tokens may come from: the list of the configuration, and a route's choice of it. Pure.
 
 import type { Carrier } from '../routes/route.ts'
-import { type Complain, type LocatedMap, locate } from './positions.ts'
+import { explainIssues } from './complaints.ts'
+import { type Complain, type LocatedMap, locate, plain } from './positions.ts'
+import { carrier as carrierSchema, defaultCarriers, settings } from './settings.ts'
 
 /** A carrier as it is written: exactly one of the keys. */
 export type CarrierFields = {
@@ -17,22 +19,28 @@ const unfitFields = new Set(
   ),
 )
 
-/** The carriers of the configuration. */
-export function readCarriers(
-  written: readonly CarrierFields[],
-  root: LocatedMap,
-  complain: Complain,
-): readonly Carrier[] {
+/** The carriers of the configuration, in their order; the default ones where it names none. */
+export function readCarriers(root: LocatedMap, complain: Complain): readonly Carrier[] {
+  const value = root.entries.get('credentials')?.value
+  if (value?.kind !== 'list' || value.items.length === 0) {
+    const result = settings.credentials.safeParse(value && plain(value))
+    if (!result.success) explainIssues(result.error.issues, ['credentials'], root, complain)
+    return (result.data ?? defaultCarriers).map(makeCarrier)
+  }
   const carriers: Carrier[] = []
-  for (const [index, fields] of written.entries()) {
-    const carrier = makeCarrier(fields)
-    const { place } = locate(root, ['credentials', index])
+  for (const [index, item] of value.items.entries()) {
+    const result = carrierSchema.safeParse(plain(item))
+    if (!result.success) {
+      explainIssues(result.error.issues, ['credentials', index], root, complain)
+      continue
+    }
+    const carrier = makeCarrier(result.data)
     if (carrier.kind === 'header' && unfitFields.has(carrier.name)) {
       const advice =
         carrier.name === 'authorization' ? 'write { authorization: bearer }' : 'use another'
-      complain(place, `the field \`${fields.header}\` cannot carry a token like this; ${advice}`)
+      complain(item.place, `the field ${result.data.header} cannot carry a token alone; ${advice}`)
     } else if (carriers.some((one) => isSame(one, carrier))) {
-      complain(place, 'this carrier is listed twice; keep one of the two')
+      complain(item.place, 'this carrier is listed twice; keep one of the two')
     }
     carriers.push(carrier)
   }

@@ -25,7 +25,7 @@ export function readFields<Shape extends z.ZodRawShape>(
   const names = Object.keys(schema.shape)
   const fields: Record<string, unknown> = {}
   for (const [name, entry] of node.entries) {
-    if (!names.includes(name)) complain(entry.key, unknownKey(name, knownKeys(schema.shape)))
+    if (!names.includes(name)) complain(entry.key, unknownKey(name, knownKeys(schema.shape), names))
   }
   for (const name of names) {
     if (apart.includes(name)) continue
@@ -73,9 +73,13 @@ export function explainIssues(
   }
 }
 
-/** `unknown key …` with the nearest known one, or with all of them. */
-export function unknownKey(name: string, known: readonly string[]): string {
-  const near = nearest(name, known)
+/** `unknown key …` with the nearest of all, or with those that this version serves. */
+export function unknownKey(
+  name: string,
+  known: readonly string[],
+  all: readonly string[] = known,
+): string {
+  const near = nearest(name, all)
   return near === undefined
     ? `unknown key \`${name}\`; known here: ${known.join(', ')}`
     : `unknown key \`${name}\`; did you mean \`${near}\`?`

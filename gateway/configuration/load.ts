@@ -61,9 +61,6 @@ function load(shown: string, environment: Environment, upstreamsAsGiven: boolean
   const loading: Loading = { environment, complain, files: new Map() }
   const root = readTree(main, { file: main, line: 1, column: 1 }, loading)
   if (root === undefined) return { complaints: inOrder(found, loading.files) }
-  if (!root.entries.has('version')) {
-    complain(root.place, '`version` is missing: begin the file with `version: 1`')
-  }
   const files = [...loading.files.keys()]
   const readBeside = (place: Place, path: string): string | undefined => {
     const read = readText(resolve(dirname(place.file.path), path), secretBytesMax)

@@ -23,7 +23,7 @@ export const requirement = z
       text('a scope'),
       fields({ any: scopeList.optional(), all: scopeList.optional() }).refine(
         (value) => (value.any === undefined) !== (value.all === undefined),
-        { error: 'expected exactly one of any and all, with a list of scopes' },
+        { error: 'a requirement has exactly one of any and all, with a list of scopes' },
       ),
     ],
     {

@@ -60,7 +60,12 @@ export function readRoute(
   const pattern = readPattern(fields.path, protocol, node, complain)
   const host = readHost(fields.host, node, complain)
   const examples = readExamples(node, host.name, context.catalog, complain)
-  const resources = readResources(fields.resources, pattern, node, complain)
+  const resources = readResources(
+    fields.resources,
+    protocol === 'registry' ? undefined : pattern,
+    node,
+    complain,
+  )
   if (pattern === undefined || host.faulty || fields.protocol === undefined) return undefined
   const path = protocol === 'registry' ? registryPath : pattern.source
   const route: Route = {

@@ -13,8 +13,8 @@ import {
   writeSize,
 } from './units.ts'
 
-/** The longest time that a timer of Node holds: beyond it, it would fire at once. */
-export const timerMsMax = 2 ** 31 - 1
+/** A timer of Node holds 2^31 - 1 ms, almost 25 days; beyond them it would fire at once. */
+export const timerMsMax = 24 * 86_400_000
 
 /** A map with these keys and no other. The known keys are the message of an unknown one. */
 export function fields<Shape extends z.ZodRawShape>(shape: Shape) {
@@ -32,7 +32,8 @@ export function knownKeys(shape: z.ZodRawShape): readonly string[] {
 
 /** A string that is not empty. `form` says which: `a path`. */
 export function text(form = 'a string that is not empty') {
-  return z.string({ error: `expected ${form}` }).min(1, { error: `expected ${form}` })
+  const error = `expected ${form}`
+  return z.string({ error }).min(1, { error, abort: true })
 }
 
 /** A string that has a form; the JSON Schema shows the pattern. */

@@ -150,7 +150,7 @@ const tokens = fields({
   })
     .prefault({})
     .describe('How long tokens live.'),
-  seal: notYet('tokens.seal', 'remove it; tokens are kept as digests only'),
+  seal: notYet('tokens.seal', 'remove it: tokens are kept as digests only'),
 })
   .prefault({})
   .describe('The tokens: where they are kept, cached, and for how long they are good.')
@@ -165,7 +165,7 @@ export const carrier = fields({
     .optional()
     .describe('A query parameter that holds the token.'),
 }).refine((value) => Object.values(value).filter((one) => one !== undefined).length === 1, {
-  error: 'expected exactly one of header, authorization and query',
+  error: 'a carrier has exactly one of header, authorization and query',
 })
 
 /** Carriers in the order in which they are read. */
@@ -238,7 +238,9 @@ export const upstream = fields({
 
 /** The sections of a configuration but `scopes`, `routes` and `include`. */
 export const settings = {
-  version: z.literal(1, { error: 'expected 1' }).describe('Version of this format.'),
+  version: z
+    .literal(1, { error: 'expected 1, as in `version: 1`' })
+    .describe('Version of this format.'),
   listen: z
     .union([listener, list(listener, 'a list of listeners')], {
       error: 'expected a listener such as { host: 127.0.0.1, port: 8080 }, or a list of them',

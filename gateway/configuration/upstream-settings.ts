@@ -4,10 +4,17 @@
 import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import type { z } from 'zod'
-import { readFields } from './complaints.ts'
+import { explainIssues, readFields } from './complaints.ts'
 import type { UpstreamSettings } from './configuration.ts'
-import { type Complain, type LocatedMap, locate, type Place } from './positions.ts'
-import { upstream } from './settings.ts'
+import {
+  type Complain,
+  type LocatedEntry,
+  type LocatedMap,
+  locate,
+  type Place,
+  plain,
+} from './positions.ts'
+import { headerName, secret, upstream } from './settings.ts'
 
 /** Reads a text file that stands beside the file of a place; complains and answers undefined where it cannot. */
 export type ReadBeside = (place: Place, path: string) => string | undefined
@@ -36,10 +43,11 @@ export function readUpstream(
     faults += 1
     complain(place, message, severity)
   }
-  const fields = readFields(upstream, node, note)
+  const fields = readFields(upstream, node, note, ['headers'])
+  const written = headersOf(node, note)
   const address = readAddress(fields.url, node, note)
-  checkFieldNames(fields, node, note)
-  const headers = readHeaders(fields.headers, node, readBeside, note)
+  checkFieldNames(written, fields.identity, node, note)
+  const headers = readHeaders(written, readBeside, note)
   const tls = readTls(fields.tls, node, address, readBeside, note)
   if (faults > 0 || address === undefined) return undefined
   const { identity = {}, timeouts } = fields
@@ -85,7 +93,12 @@ function readAddress(
 }
 
 /** No two names that an upstream could take for one another, and none that the gateway writes. */
-function checkFieldNames(fields: UpstreamFields, node: LocatedMap, complain: Complain): void {
+function checkFieldNames(
+  headers: LocatedMap | undefined,
+  identity: UpstreamFields['identity'],
+  node: LocatedMap,
+  complain: Complain,
+): void {
   const taken = new Map<string, string>()
   const check = (name: string, place: Place) => {
     const folded = name.toLowerCase().replace(/[^a-z0-9]/g, '-')
@@ -102,37 +115,35 @@ function checkFieldNames(fields: UpstreamFields, node: LocatedMap, complain: Com
     }
     taken.set(folded, name)
   }
-  for (const name of Object.keys(fields.headers ?? {})) {
-    check(name, locate(node, ['headers', name]).key)
-  }
-  for (const [key, name] of Object.entries(fields.identity ?? {})) {
+  for (const [name, { key }] of headers?.entries ?? []) check(name, key)
+  for (const [key, name] of Object.entries(identity ?? {})) {
     if (name !== undefined) check(name, locate(node, ['identity', key]).place)
   }
 }
 
+function headersOf(node: LocatedMap, complain: Complain): LocatedMap | undefined {
+  const value = node.entries.get('headers')?.value
+  if (value === undefined || value.kind === 'map') return value
+  const result = upstream.shape.headers.safeParse(plain(value))
+  if (!result.success) explainIssues(result.error.issues, ['headers'], node, complain)
+  return undefined
+}
+
 function readHeaders(
-  headers: UpstreamFields['headers'],
-  node: LocatedMap,
+  headers: LocatedMap | undefined,
   readBeside: ReadBeside,
   complain: Complain,
 ): [name: string, value: string][] {
   const read: [string, string][] = []
-  for (const [name, secret] of Object.entries(headers ?? {})) {
-    const { place } = locate(node, ['headers', name])
-    const value =
-      typeof secret === 'string'
-        ? secret
-        : readBeside(locate(node, ['headers', name, 'file']).place, secret.file)?.replace(
-            /\r?\n$/,
-            '',
-          )
-    if (value === undefined) {
-      complain(place, `\`${name}\`: its file cannot be used`)
-    } else if (/^$|^[ \t]|[ \t]$/.test(value)) {
-      complain(
-        place,
-        `\`${name}\`: expected a value that is not empty and has no space at its ends`,
-      )
+  for (const [name, entry] of headers?.entries ?? []) {
+    if (!headerName().safeParse(name).success) {
+      complain(entry.key, `\`${name}\`: expected the name of a header field`)
+    }
+    const value = readSecret(name, entry, readBeside, complain)
+    if (value === undefined) continue
+    const { place } = entry.value
+    if (/^$|^[ \t]|[ \t]$/.test(value)) {
+      complain(place, `\`${name}\`: expected a value that is not empty, without space at its ends`)
     } else if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
       complain(place, `\`${name}\`: expected one line of printable characters (RFC 9110 5.5)`)
     } else {
@@ -140,6 +151,27 @@ function readHeaders(
     }
   }
   return read
+}
+
+/** The value itself, or what stands in its file, without the line break that ends it. */
+function readSecret(
+  name: string,
+  entry: LocatedEntry,
+  readBeside: ReadBeside,
+  complain: Complain,
+): string | undefined {
+  if (entry.value.kind === 'fault') return undefined
+  const result = secret.safeParse(plain(entry.value))
+  if (!result.success) {
+    complain(
+      entry.value.place,
+      `\`${name}\`: expected a string (quote a number), or { file: PATH }`,
+    )
+    return undefined
+  }
+  if (typeof result.data === 'string') return result.data
+  const { place } = locate(entry.value, ['file'])
+  return readBeside(place, result.data.file)?.replace(/\r?\n$/, '')
 }
 
 function readTls(

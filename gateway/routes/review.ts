@@ -83,7 +83,8 @@ function longestByHost(routes: readonly Route[]): Map<string | undefined, number
 /** The routes that take every sample of this one; undefined where it takes one itself. */
 function findTakers(matcher: Matcher, route: Route, longest: number): Set<Route> | undefined {
   const takers = new Set<Route>()
-  for (const sample of samplePaths(route, longest)) {
+  // One segment more than any pattern has: beyond that only rests match, and nothing new happens.
+  for (const sample of samplePaths(route, longest + 1)) {
     const taker = ask(matcher, sample)
     if (taker === route) return undefined
     if (taker !== undefined) takers.add(taker)

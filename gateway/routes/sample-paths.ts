@@ -73,7 +73,7 @@ function tailsOf(route: Route): readonly (readonly string[])[] {
   return form === 'either' ? [[], ['']] : form === 'slash' ? [['']] : [[]]
 }
 
-/** One path for each of git's services. */
+/** One path for each of git's services, without and with a trailing slash. */
 const serviceTails: readonly (readonly string[])[] = [
   ['info', 'refs'],
   ['git-upload-pack'],
@@ -85,7 +85,7 @@ const serviceTails: readonly (readonly string[])[] = [
   ['objects', 'info', 'http-alternates'],
   ['objects', '00', '0'.repeat(38)],
   ['objects', 'pack', 'pack-0.pack'],
-]
+].flatMap((tail) => [tail, [...tail, '']])
 
 function vary(path: readonly string[], at: readonly number[]): string[] {
   return path.map((segment, i) => (at.includes(i) ? `${fresh}${segment}` : segment))

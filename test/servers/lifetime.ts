@@ -11,7 +11,8 @@ import { join } from 'node:path'
 /** How long a server may take to end after SIGTERM before its group is killed. */
 const endTimeoutMs = 5_000
 
-const groups = new Set<number>()
+/** The groups that run, and how each is ended with the process. */
+const groups = new Map<number, 'SIGKILL' | 'SIGTERM'>()
 const folders = new Set<string>()
 
 export type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null }
@@ -31,6 +32,8 @@ export type ServerOptions = {
   readonly env?: NodeJS.ProcessEnv
   readonly cwd?: string
   readonly stdin?: 'ignore' | 'pipe'
+  /** It has children in groups of their own, which it ends by itself when it is asked to. */
+  readonly endsItsOwn?: boolean
 }
 
 /** Starts a program that stays. Rejects when it cannot be started at all. */
@@ -50,7 +53,7 @@ export async function startServer(
     child.once('error', reject)
   })
   const pid = child.pid as number
-  groups.add(pid)
+  groups.set(pid, options.endsItsOwn ? 'SIGTERM' : 'SIGKILL')
   const chunks: Buffer[] = []
   child.stdout?.on('data', (chunk: Buffer) => chunks.push(chunk))
   child.stderr?.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -61,11 +64,11 @@ export async function startServer(
 
   async function stop(): Promise<Exit> {
     child.kill('SIGTERM')
-    const timer = setTimeout(() => killGroup(pid), endTimeoutMs)
+    const timer = setTimeout(() => signalGroup(pid, 'SIGKILL'), endTimeoutMs)
     // What it leaves behind in its group goes with it, and with that the last hands on its pipes.
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
     clearTimeout(timer)
-    killGroup(pid)
+    signalGroup(pid, 'SIGKILL')
     groups.delete(pid)
     return await exited
   }
@@ -89,16 +92,17 @@ export function plainEnvironment(extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessE
   return { PATH: `${process.env.PATH}:/usr/sbin:/sbin`, LANG: 'C.UTF-8', ...extra }
 }
 
-function killGroup(pid: number): void {
+/** Signals a group of `startServer`, as a terminal does on Ctrl-C. */
+export function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(-pid, 'SIGKILL')
+    if (groups.has(pid)) process.kill(-pid, signal)
   } catch {
     // ESRCH: the whole group has ended.
   }
 }
 
 function endAll(): void {
-  for (const pid of groups) killGroup(pid)
+  for (const [pid, signal] of groups) signalGroup(pid, signal)
   for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
   groups.clear()
   folders.clear()

@@ -104,7 +104,7 @@ class CommandList {
 
   add(line: string): void {
     const place = `command ${this.updates.length + 1}`
-    if (false) refuse(`${place}: capabilities stand behind the first command only`)
+    if (line.includes('\0')) refuse(`${place}: capabilities stand behind the first command only`)
     const [oldId, newId, ...rest] = line.split(' ')
     const ref = rest.join(' ')
     if (!isId(oldId, this.#idDigits) || !isId(newId, this.#idDigits)) {

@@ -15,7 +15,7 @@ const namesMax = 1000
 /** The upstream is asked for this many names at a time: distribution's own maximum by default. */
 const upstreamNamesMax = 1000
 /** One request looks at this many pages; what follows them needs a further request. */
-const upstreamPagesMax = 20
+const upstreamPagesMax = 100
 const upstreamPageBytesMax = 4 * 1024 * 1024
 const lastCharsMax = 512
 

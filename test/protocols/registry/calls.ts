@@ -2,7 +2,7 @@
 // decision is the real one; the upstream's answers are given by the test.
 
 import { Readable } from 'node:stream'
-import type { Rights } from '../../../gateway/decision/access.ts'
+import type { Requirement, Rights } from '../../../gateway/decision/access.ts'
 import { decide } from '../../../gateway/decision/decide.ts'
 import { buildScopeCatalog } from '../../../gateway/decision/scope.ts'
 import { readTarget } from '../../../gateway/listener/target.ts'
@@ -44,7 +44,7 @@ export const route: Route = {
   },
   protocol: 'registry',
   upstream: 'hub',
-  allow: new Map([
+  allow: new Map<string, Requirement>([
     ...Object.entries(scopes).map(
       ([action, name]) => [action, { kind: 'any', scopes: [name] }] as const,
     ),
