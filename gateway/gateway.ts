@@ -13,6 +13,8 @@ import { TokenLookup } from './tokens/lookup.ts'
 import { openSqliteStore, requestBusyMs } from './tokens/sqlite.ts'
 import type { TokenStore } from './tokens/store.ts'
 
+const pruneIntervalMs = 24 * 60 * 60 * 1000
+
 export class Gateway {
   #configuration: Configuration
   #log: Log
@@ -21,6 +23,7 @@ export class Gateway {
   #snapshot: Snapshot
   #listeners: Listener[] = []
   #state: ManagementState = { isReady: false, checks: new Map() }
+  #pruning: NodeJS.Timeout | undefined
   #stopManagement: (() => Promise<void>) | undefined
 
   /** Opens the authority; throws where its database cannot be used. */
@@ -53,6 +56,8 @@ export class Gateway {
       throw error
     }
     this.#state.isReady = true
+    this.#prune()
+    this.#pruning = setInterval(() => this.#prune(), pruneIntervalMs).unref()
   }
 
   /** Drains: not ready at once, accepting until `drain.delay`, finishing until `drain.timeout`. */
@@ -95,11 +100,19 @@ export class Gateway {
     }
   }
 
+  /** Forgets tokens that ended long ago. */
+  #prune(): void {
+    this.#store.prune(Date.now()).catch((error: unknown) => {
+      this.#log.warn({ cause: String(error) }, 'tokens that ended long ago could not be forgotten')
+    })
+  }
+
   #finished(exchange: Exchange): void {
     logRequest(this.#log, exchange)
   }
 
   async #end(): Promise<void> {
+    clearInterval(this.#pruning)
     for (const listener of this.#listeners) listener.destroy()
     await this.#stopManagement?.()
     for (const { upstream } of this.#snapshot.upstreams.values()) await upstream.destroy()

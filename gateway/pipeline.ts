@@ -3,7 +3,6 @@
 
 import { authenticate, checkDecision } from './authorize.ts'
 import { contextOf, forward, type Journey } from './dispatch.ts'
-import { GatewayError } from './errors.ts'
 import { readClientOrigin, type TrustedProxies } from './listener/address.ts'
 import { ClientBody } from './listener/body.ts'
 import type { Exchange } from './listener/exchange.ts'
@@ -17,7 +16,6 @@ import {
   readBodyOverride,
   readHeadOverride,
 } from './protocols/rest/method-override.ts'
-import { allowedMethods } from './protocols/rest/rest.ts'
 import { type Progress, protocols, refuse } from './refusal.ts'
 import type { Match } from './routes/route.ts'
 import { checkRouteRules, findRoute } from './routes/rules.ts'
@@ -46,10 +44,12 @@ export async function serve(
     const facing = snapshot.upstreams.get(match.route.upstream) as SnapshotUpstream
     req.socket.setTimeout(facing.upstream.settings.timeouts.idleMs)
 
+    let request: ProtocolRequest = { method: exchange.method, target, match, fields }
+    progress.request = request
     checkRouteRules(match.route, target, exchange.method, framing.hasBody)
     const protocol = protocols[match.route.protocol]
     const early = await readMethod(exchange, match, target)
-    let request: ProtocolRequest = { method: early.method, target, match, fields }
+    request = { ...request, method: early.method }
     progress.request = request
     exchange.method = early.method
     const preflight = answerPreflight(request)
@@ -103,11 +103,6 @@ async function readMethod(
   target: RequestTarget,
 ): Promise<EarlyMethod> {
   const { method, body } = exchange
-  if (method === 'TRACE') {
-    throw new GatewayError('method_not_allowed', 'TRACE is never forwarded', {
-      allow: allowedMethods(route),
-    })
-  }
   if (route.protocol !== 'rest') return { method, form: undefined, formIsDue: false }
   const fields = exchange.req.rawHeaders
   const asked = readHeadOverride(route, method, fields, target.query)

@@ -96,7 +96,7 @@ function syntaxMessage(error: YAMLError, text: string): string {
   const inFlow = /[{[][^\]}]*$/.test(before)
   if (text[error.pos[0]] === '{' && inFlow) {
     return before.endsWith('$')
-      ? `quote a variable in flow style: { key: "\${NAME}" }`
+      ? `quote a variable in flow style, { key: "\${NAME}" }; a number or flag needs a line of its own, key: \${NAME}`
       : 'quote the path in flow style: { path: "/{name}/" }'
   }
   switch (error.code) {

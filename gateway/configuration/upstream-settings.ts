@@ -1,8 +1,7 @@
 // One upstream of the configuration: its address, the fields that are set on what it gets, its TLS
 // material. Values of fields are secrets: no complaint shows one. Pure but for the reader it is given.
 
-import { X509Certificate } from 'node:crypto'
-import { createSecureContext } from 'node:tls'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import type { z } from 'zod'
 import { explainIssues, readFields } from './complaints.ts'
 import type { UpstreamSettings } from './configuration.ts'
@@ -211,7 +210,7 @@ function readTls(
 
 function isPem(pem: string, isKey: boolean): boolean {
   try {
-    if (isKey) createSecureContext({ key: pem })
+    if (isKey) createPrivateKey(pem)
     else new X509Certificate(pem)
     return true
   } catch {
@@ -220,10 +219,7 @@ function isPem(pem: string, isKey: boolean): boolean {
 }
 
 function isPair(cert: string, key: string): boolean {
-  try {
-    createSecureContext({ cert, key })
-    return true
-  } catch {
-    return false
-  }
+  // What is no PEM has been complained of at its own place.
+  if (!isPem(cert, false) || !isPem(key, true)) return true
+  return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))
 }

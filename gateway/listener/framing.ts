@@ -26,7 +26,9 @@ const methods = new Set(METHODS)
 
 /** Throws GatewayError `bad_request` (400, 501, 505) or `expectation_failed` (417). */
 export function readFraming(head: Head): Framing {
-  if (head.httpVersion !== '1.1' && head.httpVersion !== '1.0') {
+  // The parser takes `SOURCE /x ICE/1.0`, the only protocol with this method, for HTTP/1.0.
+  const isIcecast = head.method === 'SOURCE' && head.httpVersion === '1.0'
+  if ((head.httpVersion !== '1.1' && head.httpVersion !== '1.0') || isIcecast) {
     throw new GatewayError('bad_request', 'only HTTP/1.0 and HTTP/1.1 are spoken here', {
       status: 505,
     })

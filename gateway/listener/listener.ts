@@ -236,12 +236,16 @@ function refusalOf(error: NodeJS.ErrnoException): GatewayError | undefined {
     case 'HPE_INVALID_URL':
       return new GatewayError('bad_target', 'the request target has a byte that must be escaped')
     case 'HPE_INVALID_VERSION':
+      // Said also of a request line that does not end in CRLF.
+      if (!('reason' in error && error.reason === 'Invalid HTTP version')) return malformed(error)
       return new GatewayError('bad_request', 'only HTTP/1.0 and HTTP/1.1 are spoken here', {
         status: 505,
       })
     default:
-      return new GatewayError('bad_request', 'the request is not well-formed HTTP/1.1', {
-        cause: error,
-      })
+      return malformed(error)
   }
+}
+
+function malformed(cause: Error): GatewayError {
+  return new GatewayError('bad_request', 'the request is not well-formed HTTP/1.1', { cause })
 }

@@ -12,9 +12,7 @@ export function readGitService(segments: readonly string[]): GitService | undefi
   const slashes = segments.at(-1) === '' ? 1 : 0
   const at = (back: number) => segments[segments.length - slashes - back] ?? ''
   for (const { service, length, matches } of services) {
-    if (segments.length - slashes >= length && matches(at)) {
-      return { service, length: length + slashes }
-    }
+    if (matches(at)) return { service, length: length + slashes }
   }
   return undefined
 }

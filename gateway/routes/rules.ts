@@ -19,9 +19,8 @@ export function findRoute(matcher: Matcher, target: RequestTarget, method: strin
     throw new GatewayError('no_route', `no route for ${target.path} on ${target.host}`)
   }
   if ('refused' in match) {
-    throw new GatewayError('method_not_allowed', 'repositories are not written to by WebDAV', {
-      allow: 'GET, HEAD, POST',
-    })
+    const { detail, allow } = match.refused
+    throw new GatewayError('method_not_allowed', detail, { allow })
   }
   return match
 }

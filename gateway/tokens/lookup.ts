@@ -152,14 +152,9 @@ export class TokenLookup {
     )
   }
 
-  /**
-   * May a record be served although the authority does not answer? Until `stale` ends; and never past
-   * `fresh` while changes cannot be seen, for then nobody would tell of a revocation.
-   */
+  /** May a record be served although the authority does not answer? Until `stale` ends. */
   #mayServe(known: Known, at: number): boolean {
-    const age = at - known.readAt
-    if (age < this.#cache.freshMs) return true
-    return age < this.#cache.freshMs + this.#cache.staleMs && this.#isFollowing(at)
+    return at - known.readAt < this.#cache.freshMs + this.#cache.staleMs
   }
 
   #isFollowing(at: number): boolean {

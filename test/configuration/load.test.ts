@@ -201,13 +201,13 @@ upstreams:
     t.same(configuration.upstreams.get('api')?.headers, [
       ['X-Number', '8081'],
       ['X-Structure', '{ a: [b] }\tc: d'],
-      ['X-Dollar', '$5 $x ${PORT}'],
+      ['X-Dollar', `$5 $x \${PORT}`],
     ])
   },
 )
 
 t.test('a variable of the prototype is not set', async (t) => {
-  const folder = t.testdir({ 'gateway.yaml': 'version: 1\nlisten:\n  host: ${constructor}\n' })
+  const folder = t.testdir({ 'gateway.yaml': `version: 1\nlisten:\n  host: \${constructor}\n` })
   const { complaints } = loadConfiguration(join(folder, 'gateway.yaml'), {})
   t.match(complaints[0]?.message, /the variable constructor is not set/)
 })

@@ -12,6 +12,8 @@ const catalog = buildScopeCatalog([
   { name: 'read', description: 'Read', implies: [], privileged: false },
   { name: 'write', description: 'Write', implies: ['read'], privileged: false },
   { name: 'erase', description: 'Erase', implies: [], privileged: false },
+  { name: 'left', description: 'Left', implies: ['right'], privileged: false },
+  { name: 'right', description: 'Right', implies: ['left'], privileged: false },
   { name: 'root', description: 'Everything', implies: [], privileged: true },
 ])
 
@@ -136,6 +138,13 @@ t.test('which denial is told', (t) => {
       'the token in use needs no resources',
     ],
     [
+      limited,
+      { requirement: any('read'), path: current },
+      '10.1.1.1',
+      'resource_not_allowed',
+      'unless the route demands a named scope there',
+    ],
+    [
       { ...limited, scopes: [] },
       { requirement: { kind: 'path-scope' }, path: current },
       here,
@@ -244,6 +253,7 @@ t.test('the narrowest scopes that would permit', (t) => {
     [any('unknown'), [], 'none, where no token can have it'],
     [all('read', 'erase'), ['read', 'erase'], 'of all, every one'],
     [all('read', 'write'), ['write'], 'of all, without what another grants'],
+    [all('left', 'right'), ['left'], 'the first of two that grant each other'],
     [{ kind: 'path-scope' }, ['GET /x'], 'the path scope of the request'],
     [{ kind: 'public' }, [], 'none is needed'],
     [undefined, [], 'none would permit'],

@@ -1,9 +1,9 @@
-// `npm run demo` as somebody new meets it: every line that it prints is pasted into a shell and does what
-// it says, and Ctrl-C leaves nothing behind.
+// The first steps of somebody new: every line that `npm run demo` prints is pasted into a shell and does
+// what it says, Ctrl-C leaves nothing behind, and the README's commands answer what it shows.
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { run } from '../servers/command.ts'
 import { projectFolder } from '../servers/gateway.ts'
@@ -84,6 +84,49 @@ t.test('Where the usual port is taken, the demo says so and uses another', async
   demo.child.kill('SIGTERM')
   t.equal((await demo.exited).code, 0)
 })
+
+t.test('The commands of the README run, and answer what it shows', async (t) => {
+  const folder = makeFolder('readme')
+  t.teardown(() => removeFolder(folder))
+  const config = join(folder, 'gateway.yaml')
+  writeFileSync(config, JSON.stringify(configuration))
+  const commands = consoleCommands(readFileSync(join(projectFolder, 'README.md'), 'utf8'))
+  for (const { command, shows } of commands.filter((one) => !runElsewhere.has(one.command))) {
+    const env = { HOME: folder, SCOPEGATE_CONFIG: config }
+    const done = await run('bash', ['-c', command], { cwd: projectFolder, env })
+    t.equal(done.code, shows.startsWith('deny') ? 1 : 0, `${command} ${done.stderr}`)
+    if (shows !== '') t.equal(done.stdout.trim(), shows)
+  }
+  const names = commands.map(({ command }) => command.split(' ')[4])
+  for (const name of ['lint', 'token', 'explain']) t.ok(names.includes(name), `${name} is shown`)
+})
+
+/** The demo runs above, and the whole suite around this test. */
+const runElsewhere = new Set(['npm ci && npm run demo', 'npm cit'])
+
+const configuration = {
+  version: 1,
+  include: join(projectFolder, 'config', 'routes', 'foundries.yaml'),
+  tokens: { authority: 'sqlite:tokens.db' },
+  upstreams: Object.fromEntries(
+    ['api', 'git', 'hub'].map((name) => [name, { url: 'http://127.0.0.1:9' }]),
+  ),
+}
+
+/** The lines behind `$ ` in blocks marked `console`, each with the lines that follow it. */
+function consoleCommands(text: string): { command: string; shows: string }[] {
+  return [...text.matchAll(/^( *)```console\n([\s\S]*?)^ *```$/gm)].flatMap(([, indent, block]) => {
+    const lines = block!.split('\n').map((line) => line.slice(indent!.length))
+    return lines
+      .join('\n')
+      .split(/^\$ /m)
+      .slice(1)
+      .map((part) => {
+        const [command = '', ...shows] = part.split('\n')
+        return { command, shows: shows.join('\n').trim() }
+      })
+  })
+}
 
 async function startDemo(t: Test, command: string, args: readonly string[]): Promise<Server> {
   const home = makeFolder('demo-home')

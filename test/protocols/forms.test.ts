@@ -112,6 +112,7 @@ const refused: readonly (readonly [why: string, type: string, body: string])[] =
   ['UTF-16 would hide the names', `${urlencoded}; charset=utf-16`, 'a=1'],
   ['EBCDIC would hide the names', `${urlencoded}; charset=ibm037`, 'a=1'],
   ['two charsets', `${urlencoded}; charset=utf-8; charset=utf-16`, 'a=1'],
+  ['two charsets, in the other order', `${urlencoded}; charset=utf-16; charset=utf-8`, 'a=1'],
   ['a type with a list', `application/json, ${urlencoded}`, 'a=1'],
   ['a type that only looks like a form', 'application/x-www-form-urlencoded2', 'a=1'],
   ['a type in a parameter', 'text/plain; x="multipart/form-data"', 'a=1'],
@@ -142,6 +143,11 @@ const refused: readonly (readonly [why: string, type: string, body: string])[] =
   ],
   ['lines that end in a line feed', multipart, `${part('name="a"').replaceAll('\r\n', '\n')}--B--`],
   ['blanks after a boundary', multipart, `${part('name="a"').replace('--B', '--B ')}--B--`],
+  [
+    'two more bytes after a boundary',
+    multipart,
+    `${part('name="a"').replace('--B\r\n', '--Bxx')}--B--`,
+  ],
   ['a longer boundary in a value', multipart, `${part('name="a"', 'x\r\n--Bx\r\ny')}--B--`],
   ['a part without a head', multipart, '--B\r\n\r\nv\r\n--B--'],
   [

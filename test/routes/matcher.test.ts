@@ -209,6 +209,7 @@ t.test('git routes claim git’s services alone', (t) => {
       undefined,
       'a literal is more specific than that rest',
     ],
+    [[two, web('/{a}/{b}/{c}')], '/acme/hello/HEAD', 'web', undefined, 'and so is a capture'],
     [
       [two, web('/acme/{rest...}')],
       '/acme/hello/info/refs',
@@ -252,6 +253,8 @@ t.test('a git match tells the service and its segments', (t) => {
 t.test('writes below a git repository are refused whatever else matches', (t) => {
   const git = buildGitRoute({ path: '/{factory}/{repository}', name: 'git' })
   const deep = buildGitRoute({ path: '/{factory}/{repository...}', name: 'deep' })
+  const every = buildGitRoute({ path: '/{all...}', name: 'every' })
+  const acme = buildGitRoute({ path: '/acme/{repository}', name: 'acme' })
   const literal = buildGitRoute({ path: '/acme/hello.git', name: 'literal' })
   const other = buildRoute({ path: '/{rest...}', name: 'plain', allow: { '*': 'x' } })
   const same = buildRoute({ path: '/{rest...}', name: 'plain', upstream: 'git' })
@@ -277,7 +280,11 @@ t.test('writes below a git repository are refused whatever else matches', (t) =>
     [[git, same], 'PUT /acme/hello/readme', 'plain', 'no file of a repository'],
     [[git, same], 'PUT /acme/hello/x/config', 'plain', 'a file deeper than the repository'],
     [[deep, same], 'PUT /acme/hello/x/config', 'refused', 'any depth, where the git route has any'],
+    [[git, same], 'PUT /acme/hello/config/x', 'plain', 'a name that is a file’s, not a folder’s'],
     [[deep, same], 'PUT /config', 'plain', 'not without a repository before it'],
+    [[every, same], 'PUT /config', 'plain', 'nor where the pattern is a rest alone'],
+    [[acme, same], 'PUT /acme/r/HEAD', 'refused', 'below a literal'],
+    [[acme, same], 'PUT /acme.git/r/HEAD', 'plain', 'below another one: only the last has .git'],
     [[literal, same], 'PUT /acme/hello/HEAD', 'refused', 'a literal that has .git, without'],
     [[literal, same], 'PUT /acme/other/HEAD', 'plain', 'another repository'],
     [[git, same], 'GET /acme/hello/readme', 'plain', 'reading is left alone'],

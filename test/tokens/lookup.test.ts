@@ -232,7 +232,7 @@ async function seen(t: Test, store: TokenStore, next: () => Promise<TokenChange>
   }
 }
 
-t.test('while changes cannot be seen, nothing is served past `fresh`', async (t) => {
+t.test('while changes cannot be seen, a known token goes on until `stale` ends', async (t) => {
   const { lookup, store, file, time } = openLookup(t)
   const { secret, record } = await addToken(store)
   await lookup.find(secret, now)
@@ -243,6 +243,8 @@ t.test('while changes cannot be seen, nothing is served past `fresh`', async (t)
     lookup.live(((await lookup.find(secret, now)) as { record: TokenRecord }).record, now),
     record,
   )
+  time.now += 60_000
+  t.match(await lookup.find(secret, now), { kind: 'active' })
   time.now += 1
   await t.rejects(Promise.resolve(lookup.find(secret, now)), { code: 'lookup_unavailable' })
 })

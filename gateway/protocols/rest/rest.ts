@@ -18,6 +18,9 @@ import type {
 
 export const rest: Protocol = { name: 'rest', read: readRest, refuse: refuseRest }
 
+/** Whatever a route allows (RFC 9110 9.3.6, 9.3.8); also as what another method is overridden to. */
+const neverForwarded: ReadonlySet<string> = new Set(['CONNECT', 'TRACE'])
+
 function readRest({ method, target, match }: ProtocolRequest): Intent {
   const requirement = requirementFor(match.route, method)
   if (requirement === undefined) {
@@ -37,6 +40,7 @@ function readRest({ method, target, match }: ProtocolRequest): Intent {
 /** HEAD follows GET unless it is listed itself (RFC 9110 9.3.2). */
 function requirementFor(route: Route, method: string): Requirement | undefined {
   const { allow } = route
+  if (neverForwarded.has(method)) return undefined
   return allow.get(method) ?? (method === 'HEAD' ? allow.get('GET') : undefined) ?? allow.get('*')
 }
 

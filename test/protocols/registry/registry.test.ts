@@ -284,6 +284,7 @@ const refused: readonly (readonly [why: string, line: string, status: number, co
   ['a name with a colon', 'GET /v2/a%3Ab/tags/list', 400, 'NAME_INVALID'],
   ['a name of 256 characters', `GET /v2/${'a'.repeat(256)}/tags/list`, 400, 'NAME_INVALID'],
   ['an escaped blank', 'GET /v2/a%20b/tags/list', 400, 'NAME_INVALID'],
+  ['an escape where nothing is known', 'GET /v2/a%20b', 400, 'NAME_INVALID'],
   ['an escaped slash', 'GET /v2/acme%2Fapp/tags/list', 400, 'NAME_INVALID'],
   ['a parameter in the path', 'GET /v2/a;x/tags/list', 400, 'NAME_INVALID'],
   ['a short digest', 'GET /v2/a/blobs/sha256:abcd', 400, 'DIGEST_INVALID'],
@@ -404,6 +405,7 @@ const replies: readonly (readonly [
     ['Location', 'http://127.0.0.1:5000/base/v2/a/x'],
     '/v2/a/x',
   ],
+  ['below it on another host', 202, ['Location', 'https://hub.example/base/v2/a/x'], '/v2/a/x'],
   ['a redirect to the upstream', 307, ['Location', 'http://127.0.0.1:5000/base/v2/a/x'], '/v2/a/x'],
   [
     'a redirect to outside storage',
