@@ -9,6 +9,7 @@ import { relay } from './forward/relay.ts'
 import { tunnel } from './forward/upgrade.ts'
 import type { ClientOrigin } from './listener/address.ts'
 import type { Exchange } from './listener/exchange.ts'
+import type { RequestTarget } from './listener/target.ts'
 import type {
   AnswerContext,
   Inspected,
@@ -47,7 +48,7 @@ export function contextOf({ snapshot, exchange, facing, origin, request }: Journ
           origin,
           requestId: exchange.requestId,
           record: exchange.record,
-          inject: true,
+          inject: exchange.record !== undefined || request.match.route.inject,
         }),
       ),
   }
@@ -67,7 +68,6 @@ export async function forward(
   const { upstream, plan } = facing
   const { settings } = upstream
   const { route } = request.match
-  const isPublic = intent.accesses.every((access) => access.requirement?.kind === 'public')
   const fields = writeHead(plan, {
     fields: request.fields,
     host: hostFor(facing, request),
@@ -75,13 +75,14 @@ export async function forward(
     origin,
     requestId: exchange.requestId,
     record: exchange.record,
-    inject: !isPublic || route.inject,
+    inject: exchange.record !== undefined || route.inject,
     drop: inspected?.drop,
     set: inspected?.set,
   })
+  const received = inspected?.path ?? intent.path ?? asReceived(request.target)
   const path =
     settings.basePath +
-    (inspected?.path ?? intent.path ?? pathOf(snapshot, request, settings.credentials))
+    (settings.credentials === 'forward' ? received : withoutTokens(snapshot, received))
   const headersTimeoutMs =
     settings.timeouts.headersMs ??
     (route.protocol === 'rest' ? restHeadersTimeoutMs : transferHeadersTimeoutMs)
@@ -113,17 +114,17 @@ export async function forward(
   })
 }
 
-/** As received, without the tokens that a query may carry. */
-function pathOf(
-  snapshot: Snapshot,
-  { target }: ProtocolRequest,
-  credentials: 'strip' | 'forward',
-): string {
-  const query =
-    credentials === 'forward'
-      ? target.query
-      : withoutQueryCarriers(target.query, snapshot.configuration.credentials)
-  return query === undefined ? target.path : `${target.path}?${query}`
+function asReceived({ path, query }: RequestTarget): string {
+  return query === undefined ? path : `${path}?${query}`
+}
+
+/** Path and query without the tokens that a query may carry. */
+function withoutTokens(snapshot: Snapshot, target: string): string {
+  const at = target.indexOf('?')
+  if (at < 0) return target
+  const { credentials } = snapshot.configuration
+  const query = withoutQueryCarriers(target.slice(at + 1), credentials)
+  return query === undefined ? target.slice(0, at) : `${target.slice(0, at)}?${query}`
 }
 
 function declaredLength({ body, req }: Exchange): number | undefined {

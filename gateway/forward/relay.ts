@@ -5,10 +5,10 @@
 
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { countForwarded } from '../collector.ts'
 import { GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
 import type { FieldList } from '../protocols/protocol.ts'
-import { countForwarded } from '../collector.ts'
 import { isConnectionLost, upstreamFailure } from './failure.ts'
 import { replyFields } from './headers.ts'
 import type { ConnectionAware, TrackedClient, Upstream } from './upstreams.ts'

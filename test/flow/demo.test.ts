@@ -97,7 +97,7 @@ t.test('The commands of the README run, and answer what it shows', async (t) => 
     t.equal(done.code, shows.startsWith('deny') ? 1 : 0, `${command} ${done.stderr}`)
     if (shows !== '') t.equal(done.stdout.trim(), shows)
   }
-  const names = commands.map(({ command }) => command.split(' ')[4])
+  const names = commands.map(({ command }) => command.split(' ')[5])
   for (const name of ['lint', 'token', 'explain']) t.ok(names.includes(name), `${name} is shown`)
 })
 

@@ -31,7 +31,7 @@ function read(request: ProtocolRequest): Intent {
     requirement: request.match.route.allow.get('pull'),
     method,
     path,
-    resources: new Map([['repository', repository]]),
+    resources: resourcesOf(repository),
   })
   if (call.endpoint.kind === 'catalog') {
     const query = readCatalogQuery(target.query)
@@ -47,6 +47,11 @@ function read(request: ProtocolRequest): Intent {
   return { ...intent, path, ...(inspect && { inspect }) }
 }
 
+/** A limit names a repository without a final `.git`, as it does for git. */
+function resourcesOf(repository: string): ReadonlyMap<string, string> {
+  return new Map([['repository', repository.replace(/\.git$/, '')]])
+}
+
 function accessOf(request: ProtocolRequest, { action, repository }: RegistryCall): Access {
   const { allow } = request.match.route
   return {
@@ -54,7 +59,7 @@ function accessOf(request: ProtocolRequest, { action, repository }: RegistryCall
     requirement: action === 'base' ? baseRequirement : allow.get(action),
     method: request.method,
     path: request.target.path,
-    resources: repository === undefined ? null : new Map([['repository', repository]]),
+    resources: repository === undefined ? null : resourcesOf(repository),
   }
 }
 

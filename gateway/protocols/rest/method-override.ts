@@ -6,6 +6,7 @@ import { METHODS } from 'node:http'
 import { GatewayError } from '../../errors.ts'
 import type { Route } from '../../routes/route.ts'
 import { fieldValue, fieldValues } from '../fields.ts'
+import { addField } from '../form-field.ts'
 import { isForm, readFormFields } from '../forms.ts'
 import type { FieldList, RequestBody } from '../protocol.ts'
 
@@ -34,8 +35,10 @@ export function readHeadOverride(
 /** Must the start of the body be read to know the method? A POST without Content-Type counts as a form. */
 export function mayOverrideInBody(route: Route, method: string, fields: FieldList): boolean {
   if (route.methodOverride === 'ignored' || method !== 'POST') return false
-  const type = fieldValue(fields, 'content-type')
-  return type === undefined || type.trim() === '' || isForm(type)
+  const types = fieldValues(fields, 'content-type')
+  if (types.length > 1) throw new GatewayError('bad_request', 'Content-Type stands there twice')
+  const [type = ''] = types
+  return type.trim() === '' || isForm(type)
 }
 
 /** Reads a form whole; the method that it asks for, and its bytes to forward. Throws `bad_request`. */
@@ -55,14 +58,15 @@ export async function readBodyOverride(
   return { method: effectiveMethod(route, method, asked), bytes }
 }
 
-/** Values of `_method` in a query, whatever its spelling; a query may hold anything else. */
-function readQueryMethods(query: string): string[] {
+/** Values of `_method` in a query, in any spelling that an upstream may read so; a query may hold anything else. */
+function readQueryMethods(query: string): readonly string[] {
   if (!/method|%/i.test(query)) return []
-  return query
-    .split(/[&;]/)
-    .map((pair) => pair.split('=', 2).map(decodeLeniently))
-    .filter(([name]) => name === '_method')
-    .map(([, value = '']) => value)
+  const fields = new Map<string, string[]>()
+  for (const pair of query.split(/[&;]/)) {
+    const [name = '', value = ''] = pair.split('=', 2).map(decodeLeniently)
+    if (/method/i.test(name)) addField(fields, name, value)
+  }
+  return fields.get('_method') ?? []
 }
 
 function decodeLeniently(text: string): string {
