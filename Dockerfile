@@ -18,7 +18,8 @@ COPY config config
 RUN mkdir -p var && chown 65532:65532 var
 VOLUME /app/var
 
-ENV NODE_ENV=production
+# The default configuration listens on loopback, where no port of a container can be published.
+ENV NODE_ENV=production SCOPEGATE_HOST=0.0.0.0
 USER 65532:65532
 EXPOSE 8080
 STOPSIGNAL SIGTERM

@@ -2,10 +2,11 @@
 // for. Called by the pipeline, in its order.
 
 import { readCredentials } from './credentials/credentials.ts'
-import type { Access, Decision, Rights } from './decision/access.ts'
+import type { Access, Decision, Denial, Rights } from './decision/access.ts'
 import { decide, describeDenial } from './decision/decide.ts'
 import { GatewayError } from './errors.ts'
 import type { Exchange } from './listener/exchange.ts'
+import type { Reconsider } from './open-requests.ts'
 import type { Intent, ProtocolRequest } from './protocols/protocol.ts'
 import type { Progress } from './refusal.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -20,13 +21,10 @@ export async function authenticate(
   intent: Intent,
   { match, target, fields }: ProtocolRequest,
 ): Promise<void> {
-  const kinds = intent.accesses.map((access) => access.requirement?.kind)
-  const isFree = (kind: string | undefined) => kind === 'public' || kind === 'optional'
-  const every = intent.quantifier === 'any' ? 'some' : 'every'
-  if (kinds[every]((kind) => kind === 'public')) return
+  if (isMet(intent, (access) => access.requirement?.kind === 'public')) return
   const found = readCredentials(fields, target.query, match.route.credentials)
   if (found.kind === 'none') {
-    if (kinds[every](isFree)) return
+    if (isMet(intent, needsNoToken)) return
     throw new GatewayError('token_required', 'a token is required; none was sent')
   }
   exchange.presented = true
@@ -42,6 +40,14 @@ export async function authenticate(
   throw new GatewayError('invalid_token', `token ${lookup.kind} on ${writeTime(at)}`)
 }
 
+function needsNoToken({ requirement }: Access): boolean {
+  return requirement?.kind === 'public' || requirement?.kind === 'optional'
+}
+
+function isMet(intent: Intent, test: (access: Access) => boolean): boolean {
+  return intent.quantifier === 'any' ? intent.accesses.some(test) : intent.accesses.every(test)
+}
+
 /** The pure decision on one access, with the record as it was looked up. */
 export function decideFor(snapshot: Snapshot, exchange: Exchange, access: Access): Decision {
   const rights = exchange.record ?? nobody
@@ -55,16 +61,35 @@ export function checkDecision(
   intent: Intent,
   progress: Progress,
 ): void {
-  let denied: Decision | undefined
+  const denial = firstDenial(intent, (access) => decideFor(snapshot, exchange, access))
+  if (denial === undefined) return
+  progress.decision = denial
+  throw new GatewayError(denial.reason, describeDenial(denial))
+}
+
+/** Asked again when the token of a request under way has changed. */
+export function reconsiderLater(
+  snapshot: Snapshot,
+  exchange: Exchange,
+  intent: Intent,
+): Reconsider {
+  return (record) =>
+    firstDenial(intent, (access) =>
+      decide(record, access, exchange.address, snapshot.configuration.scopes),
+    )
+}
+
+/** Undefined where all of the accesses, or with `any` one of them, are permitted. */
+function firstDenial(intent: Intent, decideOn: (access: Access) => Decision): Denial | undefined {
+  let first: Denial | undefined
   for (const access of intent.accesses) {
-    const decision = decideFor(snapshot, exchange, access)
-    if (decision.outcome === 'deny') denied ??= decision
-    const isSettled = intent.quantifier === 'any' ? 'permit' : 'deny'
-    if (decision.outcome !== isSettled) continue
-    if (isSettled === 'permit') return
-    break
+    const decision = decideOn(access)
+    if (decision.outcome === 'permit') {
+      if (intent.quantifier === 'any') return undefined
+      continue
+    }
+    first ??= decision
+    if (intent.quantifier === 'all') return first
   }
-  if (denied?.outcome !== 'deny') return
-  progress.decision = denied
-  throw new GatewayError(denied.reason, describeDenial(denied))
+  return first
 }

@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 // From argv to a command and its exit code (sysexits.h for 78). The only file that ends the process.
 
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { CommandFailure, type CommandIo } from './commands/command.ts'
 import { explainCommand } from './commands/explain.ts'
 import { lintCommand } from './commands/lint.ts'
 import { serveCommand } from './commands/serve.ts'
 import { tokenCommand } from './commands/token.ts'
+import { readVersion } from './version.ts'
 
 const usageExitCode = 2
 
@@ -35,7 +35,7 @@ async function run(argv: readonly string[]): Promise<number> {
 function program(): Command {
   const root = new Command('scopegate')
     .description('Fine-grained tokens in front of REST APIs, git servers and registries.')
-    .version(version(), '-V, --version')
+    .version(readVersion(), '-V, --version')
     .exitOverride()
     .configureOutput({ writeOut: io.stdout, writeErr: io.stderr })
     .showHelpAfterError('(--help says more)')
@@ -45,15 +45,10 @@ function program(): Command {
     explainCommand(io),
     tokenCommand(io),
     new Command('version').description('print the version').action(() => {
-      io.stdout(`${version()}\n`)
+      io.stdout(`${readVersion()}\n`)
     }),
   ]) {
     root.addCommand(command.copyInheritedSettings(root))
   }
   return root
-}
-
-function version(): string {
-  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
 }

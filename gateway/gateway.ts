@@ -5,13 +5,16 @@ import type { Configuration } from './configuration/configuration.ts'
 import type { Exchange } from './listener/exchange.ts'
 import { Listener } from './listener/listener.ts'
 import { type ManagementState, startManagement } from './listener/management.ts'
+import { OpenRequests } from './open-requests.ts'
 import { serve } from './pipeline.ts'
 import { bareRefusal, refuse } from './refusal.ts'
 import { buildSnapshot, type Snapshot } from './snapshot.ts'
 import { type Log, logRequest } from './telemetry/log.ts'
+import { Metrics } from './telemetry/metrics.ts'
 import { TokenLookup } from './tokens/lookup.ts'
 import { openSqliteStore, requestBusyMs } from './tokens/sqlite.ts'
 import type { TokenStore } from './tokens/store.ts'
+import { readVersion } from './version.ts'
 
 const pruneIntervalMs = 24 * 60 * 60 * 1000
 
@@ -22,7 +25,14 @@ export class Gateway {
   #lookup: TokenLookup
   #snapshot: Snapshot
   #listeners: Listener[] = []
-  #state: ManagementState = { isReady: false, checks: new Map() }
+  #open = new OpenRequests()
+  #underWay = 0
+  #metrics = new Metrics(readVersion(), () => this.#underWay)
+  #state: ManagementState = {
+    isReady: false,
+    metrics: () => this.#metrics.page(),
+    checks: new Map(),
+  }
   #pruning: NodeJS.Timeout | undefined
   #stopManagement: (() => Promise<void>) | undefined
 
@@ -32,20 +42,22 @@ export class Gateway {
     this.#log = log
     this.#store = openSqliteStore(configuration.tokens.authority.file, { busyMs: requestBusyMs })
     this.#lookup = new TokenLookup(this.#store, configuration.tokens.cache)
-    this.#snapshot = buildSnapshot(configuration, this.#lookup)
+    this.#snapshot = buildSnapshot(configuration, this.#lookup, this.#open)
   }
 
   /** Resolves when every listener accepts; rejects, with nothing left open, when an address is taken. */
   async start(): Promise<void> {
     this.#state.checks.set('configuration', 'ok')
-    this.#state.checks.set('authority', 'ok')
+    this.#dependency('authority', true)
+    this.#open.start()
     this.#lookup.follow({
+      changed: ({ tokenId }) => void this.#open.changed(tokenId, this.#lookup),
       failed: (error) => {
-        this.#state.checks.set('authority', 'unavailable')
+        this.#dependency('authority', false)
         this.#log.error({ cause: String(error) }, 'the change feed of the authority cannot be read')
       },
       recovered: () => {
-        this.#state.checks.set('authority', 'ok')
+        this.#dependency('authority', true)
         this.#log.info('the change feed of the authority is read again')
       },
     })
@@ -85,7 +97,9 @@ export class Gateway {
     for (const settings of listen) {
       const listener = new Listener(settings, server, {
         serve: async (exchange, trusted) => {
+          this.#underWay += 1
           await serve(this.#snapshot, exchange, trusted)
+          this.#underWay -= 1
           this.#finished(exchange)
         },
         refuse: (exchange, error) => {
@@ -109,10 +123,17 @@ export class Gateway {
 
   #finished(exchange: Exchange): void {
     logRequest(this.#log, exchange)
+    this.#metrics.request(exchange)
+  }
+
+  #dependency(name: string, up: boolean): void {
+    this.#state.checks.set(name, up ? 'ok' : 'unavailable')
+    this.#metrics.dependency(name, up)
   }
 
   async #end(): Promise<void> {
     clearInterval(this.#pruning)
+    this.#open.stop()
     for (const listener of this.#listeners) listener.destroy()
     await this.#stopManagement?.()
     for (const { upstream } of this.#snapshot.upstreams.values()) await upstream.destroy()

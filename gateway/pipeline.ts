@@ -1,7 +1,7 @@
 // The life of a request, in order: framing, target, route, the route's own rules, method, credentials,
 // token, decision, forward. Every refusal on the way is said by the protocol of the route.
 
-import { authenticate, checkDecision } from './authorize.ts'
+import { authenticate, checkDecision, reconsiderLater } from './authorize.ts'
 import { contextOf, forward, type Journey } from './dispatch.ts'
 import { readClientOrigin, type TrustedProxies } from './listener/address.ts'
 import { ClientBody } from './listener/body.ts'
@@ -9,7 +9,7 @@ import type { Exchange } from './listener/exchange.ts'
 import { readFraming } from './listener/framing.ts'
 import { type RequestTarget, readTarget } from './listener/target.ts'
 import { fieldValues } from './protocols/fields.ts'
-import type { Inspected, ProtocolRequest } from './protocols/protocol.ts'
+import type { Inspected, Intent, ProtocolRequest } from './protocols/protocol.ts'
 import { answerPreflight } from './protocols/rest/cors.ts'
 import {
   mayOverrideInBody,
@@ -61,6 +61,7 @@ export async function serve(
 
     await authenticate(snapshot, exchange, intent, request)
     checkDecision(snapshot, exchange, intent, progress)
+    await enter(snapshot, exchange, intent)
 
     let form = early.form
     if (early.formIsDue && exchange.body !== undefined) {
@@ -73,6 +74,7 @@ export async function serve(
         progress.request = request
         intent = protocol.read(request)
         checkDecision(snapshot, exchange, intent, progress)
+        await enter(snapshot, exchange, intent)
       }
     }
     const journey: Journey = { snapshot, exchange, origin, request, intent, facing }
@@ -85,7 +87,18 @@ export async function serve(
     await forward(journey, inspected, form)
   } catch (error) {
     refuse(exchange, error, progress)
+  } finally {
+    snapshot.open.leave(exchange)
   }
+}
+
+/** From now on a change of the token ends the request, also a change since it was looked up. */
+async function enter(snapshot: Snapshot, exchange: Exchange, intent: Intent): Promise<void> {
+  const { record } = exchange
+  if (record === undefined) return
+  snapshot.open.enter(exchange, reconsiderLater(snapshot, exchange, intent))
+  if (snapshot.lookup.live(record, Date.now()) !== undefined) return
+  await snapshot.open.changed(record.id, snapshot.lookup)
 }
 
 type EarlyMethod = {

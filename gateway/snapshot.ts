@@ -3,6 +3,7 @@
 import type { Configuration } from './configuration/configuration.ts'
 import { type HeadPlan, planHead } from './forward/headers.ts'
 import { Upstream } from './forward/upstreams.ts'
+import type { OpenRequests } from './open-requests.ts'
 import { buildMatcher, type Matcher } from './routes/matcher.ts'
 import type { TokenLookup } from './tokens/lookup.ts'
 
@@ -10,13 +11,18 @@ export type Snapshot = {
   readonly configuration: Configuration
   readonly matcher: Matcher
   readonly lookup: TokenLookup
+  readonly open: OpenRequests
   readonly upstreams: ReadonlyMap<string, SnapshotUpstream>
 }
 
 export type SnapshotUpstream = { readonly upstream: Upstream; readonly plan: HeadPlan }
 
 /** Builds matcher and upstreams; opens no connection yet. */
-export function buildSnapshot(configuration: Configuration, lookup: TokenLookup): Snapshot {
+export function buildSnapshot(
+  configuration: Configuration,
+  lookup: TokenLookup,
+  open: OpenRequests,
+): Snapshot {
   const all = [...configuration.upstreams.values()]
   const upstreams = new Map<string, SnapshotUpstream>()
   for (const settings of all) {
@@ -25,5 +31,5 @@ export function buildSnapshot(configuration: Configuration, lookup: TokenLookup)
       plan: planHead(settings, all, configuration.credentials),
     })
   }
-  return { configuration, matcher: buildMatcher(configuration.routes), lookup, upstreams }
+  return { configuration, matcher: buildMatcher(configuration.routes), lookup, open, upstreams }
 }

@@ -148,8 +148,9 @@ export function replyFields(fields: FieldList, requestId: string): string[] {
 function writeForwarding(out: string[], head: ForwardedHead): void {
   const { hops, scheme } = head.origin
   const host = head.origin.host ?? head.requestHost
-  const elements = hops.map((hop) => `for=${forwardedNode(hop)}`)
-  elements[elements.length - 1] += `;host="${host}";proto=${scheme}`
+  const nodes = hops.map((hop) => `for=${forwardedNode(hop)}`)
+  const last = `${nodes.pop()};host="${host}";proto=${scheme}`
+  const elements = [...(head.origin.elements ?? nodes), last]
   out.push(
     'X-Forwarded-For',
     hops.join(', '),

@@ -8,6 +8,7 @@ import type { Dispatcher } from 'undici'
 import { countForwarded } from '../collector.ts'
 import { GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
+import { fieldValue } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 import { isConnectionLost, upstreamFailure } from './failure.ts'
 import { replyFields } from './headers.ts'
@@ -145,6 +146,8 @@ class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     res.writeHead(status, withoutStrayTrailer(fields))
     this.#started = true
     this.#exchange.status = status
+    this.#exchange.firstByteAt = performance.now()
+    this.#exchange.isEndless = isEventStream(received)
     // An event stream's head must not wait for its first event.
     queueMicrotask(() => {
       if (!this.#wroteBody && !res.writableEnded) res.flushHeaders()
@@ -211,6 +214,10 @@ class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
 
 function badReply(what: string): Error {
   return new Error(`the upstream ${what}`)
+}
+
+function isEventStream(fields: FieldList): boolean {
+  return fieldValue(fields, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true
 }
 
 /** Latin-1 keeps every byte of a field value (RFC 9110 5.5). */

@@ -12,7 +12,7 @@ import { fieldValue } from '../protocols/fields.ts'
 import { upstreamFailure } from './failure.ts'
 import { replyFields } from './headers.ts'
 import type { Upstream } from './upstreams.ts'
-import { acceptOf, closeFrame, FrameFollower, goingAway } from './websocket.ts'
+import { acceptOf, closeFrame, FrameFollower, goingAway, policyViolation } from './websocket.ts'
 
 /** A peer that does not take its close frame is cut off after so long. */
 const closeGraceMs = 1_000
@@ -190,10 +190,23 @@ class Tunnel {
     join()
     upstreamSocket.unpipe(client)
     upstreamSocket.pipe(follower).pipe(client)
-    this.#exchange.onAbort(() => close(client, upstreamSocket, follower, 'going away'))
-    client.setTimeout(this.#upstream.settings.timeouts.idleMs, () => {
-      close(client, upstreamSocket, follower, 'idle')
+    let isClosing = false
+    const end = (code: number, reason: string): void => {
+      if (isClosing) return
+      isClosing = true
+      close(client, upstreamSocket, follower, closeFrame(code, reason))
+    }
+    this.#exchange.isEndless = true
+    this.#exchange.firstByteAt = performance.now()
+    this.#exchange.onAbort((error) => {
+      if (error.status >= 500) {
+        end(goingAway, error.message)
+        return
+      }
+      this.#exchange.reason = error.code
+      end(policyViolation, error.message)
     })
+    client.setTimeout(this.#upstream.settings.timeouts.idleMs, () => end(goingAway, 'idle'))
     client.once('close', () => {
       this.#exchange.bytesOut = client.bytesWritten
       this.#outcome.resolve()
@@ -211,14 +224,14 @@ class Tunnel {
 type UpgradeListener = (response: IncomingMessage, socket: Socket, head: Buffer) => void
 
 /** Says goodbye between two frames (RFC 6455 7.1.2) and ends both sides. */
-function close(client: Socket, upstream: Duplex, follower: FrameFollower, reason: string): void {
+function close(client: Socket, upstream: Duplex, follower: FrameFollower, goodbye: Buffer): void {
   const grace = setTimeout(() => client.destroy(), closeGraceMs)
   client.once('close', () => clearTimeout(grace))
   follower.atBoundary(() => {
     queueMicrotask(() => {
       upstream.unpipe(follower)
       follower.unpipe(client)
-      client.end(closeFrame(goingAway, reason))
+      client.end(goodbye)
       upstream.destroy()
     })
   })

@@ -6,6 +6,7 @@ import { Transform, type TransformCallback } from 'node:stream'
 
 /** RFC 6455 7.4.1. */
 export const goingAway = 1001
+export const policyViolation = 1008
 
 const acceptGuid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 

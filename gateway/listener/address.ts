@@ -6,12 +6,18 @@ import type { ListenSettings } from '../configuration/configuration.ts'
 import { fieldValues } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 
+// RFC 7239 4, without escapes in quoted strings: one that is left open would swallow what is appended.
+const pairPattern = '[!#$%&\'*+.^_`|~0-9A-Za-z-]+=(?:[!#$%&\'*+.^_`|~0-9A-Za-z-]+|"[^"\\\\]*")'
+const elementPattern = new RegExp(`^${pairPattern}(?:;${pairPattern})*$`)
+
 export type ClientOrigin = {
   /** The client's address, the nearest that no trusted proxy vouches away. */
   readonly address: string
   readonly scheme: 'http' | 'https'
   /** Addresses from the client to the peer, for X-Forwarded-For. */
   readonly hops: readonly string[]
+  /** The elements of Forwarded for all hops but the last, as they were told; undefined: write them. */
+  readonly elements?: readonly string[] | undefined
   /** The host that the client asked for, with its port. */
   readonly host: string | undefined
 }
@@ -53,6 +59,7 @@ export function readClientOrigin(
     address: nearestUntrusted(hops, trusted),
     scheme: told.scheme ?? scheme,
     hops,
+    elements: told.elements,
     host: told.host,
   }
 }
@@ -73,6 +80,7 @@ function isTrusted(address: string, trusted: TrustedProxies): boolean {
 
 type Told = {
   readonly hops: readonly string[]
+  readonly elements?: readonly string[]
   readonly scheme: 'http' | 'https' | undefined
   readonly host: string | undefined
 }
@@ -88,7 +96,8 @@ function readXForwarded(fields: FieldList): Told {
 
 /** RFC 7239 4: the last element is the nearest proxy's. */
 function readForwarded(fields: FieldList): Told {
-  const elements = listOf(fieldValues(fields, 'forwarded')).map((element) => {
+  const texts = listOf(fieldValues(fields, 'forwarded'))
+  const elements = texts.map((element) => {
     const pairs = new Map<string, string>()
     for (const pair of element.split(';')) {
       const at = pair.indexOf('=')
@@ -98,6 +107,7 @@ function readForwarded(fields: FieldList): Told {
   })
   return {
     hops: elements.map((element) => withoutPort(element.get('for') ?? 'unknown')),
+    elements: texts.map((text) => (elementPattern.test(text) ? text : 'for=unknown')),
     scheme: schemeOf(elements.at(-1)?.get('proto')),
     host: hostOf(elements.at(-1)?.get('host')),
   }

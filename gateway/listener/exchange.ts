@@ -30,6 +30,8 @@ export class Exchange {
   closing = false
   /** The client closed the connection before its reply was complete. */
   gone = false
+  /** The reply has no end of its own: a WebSocket, an event stream. */
+  isEndless = false
   /** The request is a WebSocket handshake whose socket this is. */
   upgrade: { readonly head: Buffer } | undefined
 
@@ -44,6 +46,7 @@ export class Exchange {
   bytesOut = 0
   upstreamStartedAt: number | undefined
   upstreamMs: number | undefined
+  firstByteAt: number | undefined
   cause: unknown
 
   #onAbort: ((error: GatewayError) => void) | undefined
@@ -87,6 +90,7 @@ export class Exchange {
     if (reply.status !== 204) fields.push('Content-Length', String(Buffer.byteLength(reply.body)))
     if (unread || this.closing) fields.push('Connection', 'close')
     this.status = reply.status
+    this.firstByteAt = performance.now()
     this.res.writeHead(reply.status, fields)
     const body = this.req.method === 'HEAD' || reply.status === 204 ? '' : reply.body
     this.bytesOut = Buffer.byteLength(body)

@@ -4,8 +4,12 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import { type AddressInfo, isIPv6 } from 'node:net'
 
+const plainText = 'text/plain; charset=utf-8'
+
 export type ManagementState = {
   isReady: boolean
+  /** The page of metrics. */
+  readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   /** What `/readyz?verbose` lists, by name. */
   readonly checks: Map<string, 'ok' | 'unavailable'>
 }
@@ -15,7 +19,7 @@ export async function startManagement(
   settings: { readonly host: string; readonly port: number },
   state: ManagementState,
 ): Promise<{ readonly url: string; stop(): Promise<void> }> {
-  const server = http.createServer((req, res) => answer(req, res, state))
+  const server = http.createServer((req, res) => void answer(req, res, state))
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(settings.port, settings.host, resolve)
@@ -32,7 +36,11 @@ export async function startManagement(
   }
 }
 
-function answer(req: IncomingMessage, res: ServerResponse, state: ManagementState): void {
+async function answer(
+  req: IncomingMessage,
+  res: ServerResponse,
+  state: ManagementState,
+): Promise<void> {
   const [path, query] = (req.url ?? '').split('?', 2)
   const isRead = req.method === 'GET' || req.method === 'HEAD'
   if (path === '/livez' && isRead) {
@@ -42,15 +50,15 @@ function answer(req: IncomingMessage, res: ServerResponse, state: ManagementStat
     const names = query === 'verbose' ? [...state.checks] : []
     const list = names.map(([name, value]) => `${name}: ${value}\n`).join('')
     send(res, state.isReady ? 200 : 503, list + verdict)
+  } else if (path === '/metrics' && isRead) {
+    const { type, text } = await state.metrics()
+    send(res, 200, text, type)
   } else {
-    send(res, isRead ? 404 : 405, 'try /livez or /readyz?verbose\n')
+    send(res, isRead ? 404 : 405, 'try /livez, /readyz?verbose or /metrics\n')
   }
 }
 
-function send(res: ServerResponse, status: number, body: string): void {
-  res.writeHead(status, {
-    'Content-Type': 'text/plain; charset=utf-8',
-    'Cache-Control': 'no-store',
-  })
+function send(res: ServerResponse, status: number, body: string, type = plainText): void {
+  res.writeHead(status, { 'Content-Type': type, 'Cache-Control': 'no-store' })
   res.end(body)
 }

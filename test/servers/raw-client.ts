@@ -25,7 +25,8 @@ export type Connection = {
 /** Connects to the host and port of a URL. */
 export async function connect(url: string): Promise<Connection> {
   const { hostname, port } = new URL(url)
-  const socket = net.connect({ host: hostname, port: Number(port || 80), noDelay: true })
+  const address = hostname.replace(/^\[|\]$/g, '')
+  const socket = net.connect({ host: address, port: Number(port || 80), noDelay: true })
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve)
     socket.once('error', reject)
