@@ -14,15 +14,16 @@ import { writeTime } from './tokens/token.ts'
 
 const nobody: Rights = { scopes: [], resources: null, allowedIps: null }
 
-/** Finds the token's record where a requirement of the request asks for one (401, 503). */
+/** Finds the token's record where a requirement of the request asks for one (401, 429, 503). */
 export async function authenticate(
   snapshot: Snapshot,
   exchange: Exchange,
   intent: Intent,
-  { match, target, fields }: ProtocolRequest,
+  { match, target }: ProtocolRequest,
 ): Promise<void> {
   if (isMet(intent, (access) => access.requirement?.kind === 'public')) return
-  const found = readCredentials(fields, target.query, match.route.credentials)
+  const { rawHeaders } = exchange.req
+  const found = readCredentials(rawHeaders, target.query, match.route.credentials)
   if (found.kind === 'none') {
     if (isMet(intent, needsNoToken)) return
     throw new GatewayError('token_required', 'a token is required; none was sent')
@@ -31,7 +32,7 @@ export async function authenticate(
   if (found.kind === 'malformed') {
     throw new GatewayError('invalid_token', 'the credentials are malformed')
   }
-  const answer = snapshot.lookup.find(found.secret, Date.now())
+  const answer = snapshot.throttle.find(found.secret, exchange.address, Date.now())
   const lookup = answer instanceof Promise ? await answer : answer
   if (lookup.kind === 'absent') throw new GatewayError('invalid_token', 'the token is unknown')
   exchange.record = lookup.record

@@ -11,9 +11,12 @@ import { bareRefusal, refuse } from './refusal.ts'
 import { buildSnapshot, type Snapshot } from './snapshot.ts'
 import { type Log, logRequest } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
+import { LastUse } from './tokens/last-use.ts'
 import { TokenLookup } from './tokens/lookup.ts'
+import { createRedisLink } from './tokens/redis-link.ts'
 import { openSqliteStore, requestBusyMs } from './tokens/sqlite.ts'
 import type { TokenStore } from './tokens/store.ts'
+import { TokenThrottle } from './tokens/throttle.ts'
 import { readVersion } from './version.ts'
 
 const pruneIntervalMs = 24 * 60 * 60 * 1000
@@ -23,6 +26,7 @@ export class Gateway {
   #log: Log
   #store: TokenStore
   #lookup: TokenLookup
+  #lastUse: LastUse
   #snapshot: Snapshot
   #listeners: Listener[] = []
   #open = new OpenRequests()
@@ -41,15 +45,34 @@ export class Gateway {
     this.#configuration = configuration
     this.#log = log
     this.#store = openSqliteStore(configuration.tokens.authority.file, { busyMs: requestBusyMs })
-    this.#lookup = new TokenLookup(this.#store, configuration.tokens.cache)
-    this.#snapshot = buildSnapshot(configuration, this.#lookup, this.#open)
+    const { redis, cache } = configuration.tokens
+    this.#lookup = new TokenLookup(this.#store, cache, {
+      redis: redis && createRedisLink(redis),
+      observer: {
+        lookup: (tier, result, durationMs) => this.#metrics.lookup(tier, result, durationMs),
+        dependency: (name, isUp, reason) => this.#redisIs(name, isUp, reason),
+      },
+    })
+    this.#lastUse = new LastUse(this.#store)
+    this.#snapshot = buildSnapshot(configuration, {
+      lookup: this.#lookup,
+      throttle: new TokenThrottle(this.#lookup),
+      open: this.#open,
+      lastUse: this.#lastUse,
+    })
   }
 
   /** Resolves when every listener accepts; rejects, with nothing left open, when an address is taken. */
   async start(): Promise<void> {
     this.#state.checks.set('configuration', 'ok')
     this.#dependency('authority', true)
+    // Until it has been reached for the first time.
+    if (this.#configuration.tokens.redis !== undefined) this.#dependency('redis', false)
     this.#open.start()
+    this.#lastUse.start({
+      failed: (error) => this.#log.warn({ cause: String(error) }, 'last use cannot be written'),
+      recovered: () => this.#log.info('last use is written again'),
+    })
     this.#lookup.follow({
       changed: ({ tokenId }) => void this.#open.changed(tokenId, this.#lookup),
       failed: (error) => {
@@ -126,6 +149,14 @@ export class Gateway {
     this.#metrics.request(exchange)
   }
 
+  /** An outage of the shared cache is no outage of the gateway: the authority is asked instead. */
+  #redisIs(name: string, isUp: boolean, reason?: string): void {
+    if (name !== 'redis') return
+    this.#dependency(name, isUp)
+    if (isUp) this.#log.info('Redis answers')
+    else this.#log.warn({ cause: reason }, 'Redis is not used: it does not answer as it should')
+  }
+
   #dependency(name: string, up: boolean): void {
     this.#state.checks.set(name, up ? 'ok' : 'unavailable')
     this.#metrics.dependency(name, up)
@@ -138,6 +169,8 @@ export class Gateway {
     await this.#stopManagement?.()
     for (const { upstream } of this.#snapshot.upstreams.values()) await upstream.destroy()
     this.#lookup.close()
+    const tokens = await this.#lastUse.close()
+    if (tokens > 0) this.#log.warn({ tokens }, 'last use of these many tokens was not written')
     await this.#store.close()
   }
 }

@@ -3,11 +3,12 @@
 
 import { authenticate, checkDecision, reconsiderLater } from './authorize.ts'
 import { contextOf, forward, type Journey } from './dispatch.ts'
+import { withoutNominated } from './forward/headers.ts'
 import { readClientOrigin, type TrustedProxies } from './listener/address.ts'
 import { ClientBody } from './listener/body.ts'
 import type { Exchange } from './listener/exchange.ts'
 import { readFraming } from './listener/framing.ts'
-import { type RequestTarget, readTarget } from './listener/target.ts'
+import { readTarget } from './listener/target.ts'
 import { fieldValues } from './protocols/fields.ts'
 import type { Inspected, Intent, ProtocolRequest } from './protocols/protocol.ts'
 import { answerPreflight } from './protocols/rest/cors.ts'
@@ -17,7 +18,6 @@ import {
   readHeadOverride,
 } from './protocols/rest/method-override.ts'
 import { type Progress, protocols, refuse } from './refusal.ts'
-import type { Match } from './routes/route.ts'
 import { checkRouteRules, findRoute } from './routes/rules.ts'
 import type { Snapshot, SnapshotUpstream } from './snapshot.ts'
 
@@ -30,13 +30,13 @@ export async function serve(
   const progress: Progress = {}
   try {
     const { req } = exchange
-    const fields = req.rawHeaders
-    const origin = readClientOrigin(req.socket.remoteAddress ?? '', 'http', fields, trusted)
+    const received = req.rawHeaders
+    const origin = readClientOrigin(req.socket.remoteAddress ?? '', 'http', received, trusted)
     exchange.address = origin.address
     const framing = readFraming(req)
     if (framing.hasBody) exchange.body = new ClientBody(req, framing.length)
 
-    const target = readTarget(req.url ?? '', fieldValues(fields, 'host'), origin.scheme)
+    const target = readTarget(req.url ?? '', fieldValues(received, 'host'), origin.scheme)
     exchange.path = target.path
 
     const match = findRoute(snapshot.matcher, target, exchange.method)
@@ -44,12 +44,13 @@ export async function serve(
     const facing = snapshot.upstreams.get(match.route.upstream) as SnapshotUpstream
     req.socket.setTimeout(facing.upstream.settings.timeouts.idleMs)
 
+    const fields = withoutNominated(received)
     let request: ProtocolRequest = { method: exchange.method, target, match, fields }
     progress.request = request
     checkRouteRules(match.route, target, exchange.method, framing.hasBody)
     const protocol = protocols[match.route.protocol]
-    const early = await readMethod(exchange, match, target)
-    request = { ...request, method: early.method }
+    const early = await readMethod(exchange, request)
+    request = become(early.method, request, snapshot)
     progress.request = request
     exchange.method = early.method
     const preflight = answerPreflight(request)
@@ -69,10 +70,11 @@ export async function serve(
       const late = await readBodyOverride(match.route, early.method, fields, exchange.body)
       form = late.bytes
       if (late.method !== early.method) {
-        exchange.method = late.method
-        request = { ...request, method: late.method }
+        request = become(late.method, request, snapshot)
         progress.request = request
+        exchange.method = late.method
         intent = protocol.read(request)
+        await authenticate(snapshot, exchange, intent, request)
         checkDecision(snapshot, exchange, intent, progress)
         await enter(snapshot, exchange, intent)
       }
@@ -80,6 +82,10 @@ export async function serve(
     const journey: Journey = { snapshot, exchange, origin, request, intent, facing }
     const inspected = await inspect(journey, progress)
     if (inspected?.kind === 'denied') return
+    if (exchange.record !== undefined) {
+      const { address, record } = exchange
+      snapshot.lastUse.note(record.id, address, match.route.protocol, Date.now())
+    }
     if (intent.answer !== undefined) {
       exchange.reply(await intent.answer(contextOf(journey)))
       return
@@ -110,20 +116,23 @@ type EarlyMethod = {
 }
 
 /** The method that is judged and forwarded, where the route lets it be overridden. */
-async function readMethod(
-  exchange: Exchange,
-  { route }: Match,
-  target: RequestTarget,
-): Promise<EarlyMethod> {
-  const { method, body } = exchange
+async function readMethod(exchange: Exchange, request: ProtocolRequest): Promise<EarlyMethod> {
+  const { body } = exchange
+  const { method, fields, target } = request
+  const { route } = request.match
   if (route.protocol !== 'rest') return { method, form: undefined, formIsDue: false }
-  const fields = exchange.req.rawHeaders
   const asked = readHeadOverride(route, method, fields, target.query)
   const looksInside = body !== undefined && mayOverrideInBody(route, method, fields)
   if (!looksInside) return { method: asked, form: undefined, formIsDue: false }
   if (exchange.awaitsContinue) return { method: asked, form: undefined, formIsDue: true }
   const read = await readBodyOverride(route, asked, fields, body)
   return { method: read.method, form: read.bytes, formIsDue: false }
+}
+
+/** The request with the method that it asks for, which its path must take as if it had been sent. */
+function become(method: string, request: ProtocolRequest, { matcher }: Snapshot): ProtocolRequest {
+  if (method === request.method) return request
+  return { ...request, method, match: findRoute(matcher, request.target, method) }
 }
 
 /** Lets the protocol look at the start of the body. A denial is replied here. */

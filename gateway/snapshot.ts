@@ -5,24 +5,28 @@ import { type HeadPlan, planHead } from './forward/headers.ts'
 import { Upstream } from './forward/upstreams.ts'
 import type { OpenRequests } from './open-requests.ts'
 import { buildMatcher, type Matcher } from './routes/matcher.ts'
+import type { LastUse } from './tokens/last-use.ts'
 import type { TokenLookup } from './tokens/lookup.ts'
+import type { TokenThrottle } from './tokens/throttle.ts'
 
-export type Snapshot = {
+/** What outlives every configuration. */
+export type Services = {
+  readonly lookup: TokenLookup
+  readonly throttle: TokenThrottle
+  readonly open: OpenRequests
+  readonly lastUse: LastUse
+}
+
+export type Snapshot = Services & {
   readonly configuration: Configuration
   readonly matcher: Matcher
-  readonly lookup: TokenLookup
-  readonly open: OpenRequests
   readonly upstreams: ReadonlyMap<string, SnapshotUpstream>
 }
 
 export type SnapshotUpstream = { readonly upstream: Upstream; readonly plan: HeadPlan }
 
 /** Builds matcher and upstreams; opens no connection yet. */
-export function buildSnapshot(
-  configuration: Configuration,
-  lookup: TokenLookup,
-  open: OpenRequests,
-): Snapshot {
+export function buildSnapshot(configuration: Configuration, services: Services): Snapshot {
   const all = [...configuration.upstreams.values()]
   const upstreams = new Map<string, SnapshotUpstream>()
   for (const settings of all) {
@@ -31,5 +35,5 @@ export function buildSnapshot(
       plan: planHead(settings, all, configuration.credentials),
     })
   }
-  return { configuration, matcher: buildMatcher(configuration.routes), lookup, open, upstreams }
+  return { ...services, configuration, matcher: buildMatcher(configuration.routes), upstreams }
 }

@@ -11,11 +11,12 @@ export async function withStore<T>(
   configuration: Configuration,
   work: (store: TokenStore) => Promise<T>,
 ): Promise<T> {
-  const store = open(configuration.tokens.authority.file)
+  const { file } = configuration.tokens.authority
+  const store = open(file)
   try {
     return await work(store)
   } catch (error) {
-    if (error instanceof GatewayError) throw failure(error.cause)
+    if (error instanceof GatewayError) throw authorityFailure(file, error.cause)
     throw error
   } finally {
     await store.close()
@@ -26,11 +27,12 @@ function open(file: string): TokenStore {
   try {
     return openSqliteStore(file, { busyMs: commandBusyMs })
   } catch (error) {
-    throw failure(error)
+    throw authorityFailure(file, error)
   }
 }
 
-function failure(cause: unknown): CommandFailure {
+/** A database that cannot be used, by name. */
+export function authorityFailure(file: string, cause: unknown): CommandFailure {
   const reason = cause instanceof Error ? cause.message : String(cause)
-  return new CommandFailure(1, `the token authority does not answer: ${reason}`, cause)
+  return new CommandFailure(1, `the token authority ${file} cannot be used: ${reason}`, cause)
 }

@@ -1,8 +1,10 @@
 // `serve`: runs the gateway until it is told to stop. SIGTERM and SIGINT drain; a second one ends at once.
 
 import { Command } from 'commander'
+import type { Configuration } from '../configuration/configuration.ts'
 import { Gateway } from '../gateway.ts'
 import { makeLog } from '../telemetry/log.ts'
+import { authorityFailure } from './authority.ts'
 import { CommandFailure, type CommandIo, configurationFile, readConfiguration } from './command.ts'
 
 type ServeOptions = { readonly config?: string; readonly check?: true }
@@ -24,7 +26,7 @@ async function run(io: CommandIo, options: ServeOptions): Promise<void> {
     io.stderr(`${configurationFile(io, options.config)} is good\n`)
     return
   }
-  const gateway = open(() => new Gateway(configuration, makeLog()))
+  const gateway = open(configuration)
   const stopped = stopOnSignal(gateway)
   try {
     await gateway.start()
@@ -48,11 +50,12 @@ function stopOnSignal(gateway: Gateway): Promise<void> {
   return promise
 }
 
-function open(make: () => Gateway): Gateway {
+/** Making a gateway opens its authority; nothing else of it can fail. */
+function open(configuration: Configuration): Gateway {
   try {
-    return make()
+    return new Gateway(configuration, makeLog())
   } catch (error) {
-    throw failure(error)
+    throw authorityFailure(configuration.tokens.authority.file, error)
   }
 }
 

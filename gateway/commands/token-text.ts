@@ -5,7 +5,7 @@ import { stateOf, type TokenRecord, writeRecord, writeTime } from '../tokens/tok
 
 /** One line a token below a line of titles, in columns. */
 export function writeTable(records: readonly TokenRecord[], now: number): string {
-  const titles = ['ID', 'NAME', 'SUBJECT', 'SCOPES', 'STATE', 'EXPIRES', 'HINT']
+  const titles = ['ID', 'NAME', 'SUBJECT', 'SCOPES', 'STATE', 'EXPIRES', 'LAST USED', 'HINT']
   const rows = records.map((record) =>
     [
       record.id,
@@ -14,6 +14,7 @@ export function writeTable(records: readonly TokenRecord[], now: number): string
       record.scopes.join(', ') || '-',
       stateOf(record, now),
       writeTime(record.expiresAt) ?? 'never',
+      writeTime(record.lastUsedAt) ?? 'never',
       record.hint,
     ].map(printable),
   )

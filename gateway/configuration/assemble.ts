@@ -75,6 +75,7 @@ export function assemble(assembly: Assembly, complain: Complain): Configuration 
         kind: 'sqlite',
         file: resolve(dirname(beside.path), (written ?? defaultAuthority).slice('sqlite:'.length)),
       },
+      redis: fields.tokens?.redis,
       cache: {
         entries: cache?.entries ?? 0,
         freshMs: cache?.fresh ?? 0,

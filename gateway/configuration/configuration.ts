@@ -36,6 +36,8 @@ export type ServerSettings = {
 export type TokenSettings = {
   /** SQLite: absolute path of the database file. */
   readonly authority: { readonly kind: 'sqlite'; readonly file: string }
+  /** The cache that gateways share; undefined: none. */
+  readonly redis: RedisSettings | undefined
   readonly cache: {
     readonly entries: number
     readonly freshMs: number
@@ -43,6 +45,15 @@ export type TokenSettings = {
     readonly absentMs: number
   }
   readonly lifetime: { readonly defaultMs: number; readonly maxMs: number }
+}
+
+export type RedisSettings = {
+  readonly host: string
+  readonly port: number
+  readonly database: number
+  readonly username: string | undefined
+  readonly password: string | undefined
+  readonly tls: boolean
 }
 
 export type UpstreamSettings = {

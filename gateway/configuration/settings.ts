@@ -3,6 +3,7 @@
 
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { parseRedisUrl } from './redis-url.ts'
 import {
   absent,
   choice,
@@ -121,21 +122,33 @@ const authority = z
   })
   .transform(String)
 
+const redis = z
+  .unknown()
+  .optional()
+  .transform((value, context) => {
+    if (value === undefined || value === null || value === '') return undefined
+    const settings =
+      typeof value === 'string'
+        ? parseRedisUrl(value)
+        : absent('tokens.redis` other than an address', 'write redis://HOST:PORT').replace(
+            'address`',
+            'address',
+          )
+    if (typeof settings !== 'string') return settings
+    context.addIssue({ code: 'custom', message: settings })
+    return z.NEVER
+  })
+  .meta({ anyOf: [{ type: 'null' }, { type: 'string', pattern: '^$|^rediss?://|\\$\\{' }] })
+
 const tokens = fields({
   authority: authority
     .optional()
     .describe(
       'Where tokens are kept: sqlite:PATH, beside this file. Default sqlite:var/tokens.db.',
     ),
-  redis: z
-    .unknown()
-    .optional()
-    .superRefine((value, context) => {
-      if (value === undefined || value === null || value === '') return
-      const message = absent('tokens.redis', 'leave it empty, or remove it')
-      context.addIssue({ code: 'custom', message })
-    })
-    .describe('A shared cache. Not in this version: empty only.'),
+  redis: redis.describe(
+    'A cache that gateways share: redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss:// for TLS. Empty: none.',
+  ),
   cache: fields({
     entries: whole(1, 10_000_000).default(100_000).describe('Records kept in memory.'),
     fresh: duration().prefault('30s').describe('How long a record is used without asking again.'),
@@ -143,7 +156,7 @@ const tokens = fields({
     absent: duration().prefault('5s').describe('How long an unknown token stays unknown.'),
   })
     .prefault({})
-    .describe('Records in memory.'),
+    .describe('Records in memory, and in Redis.'),
   lifetime: fields({
     default: duration(1000, century).prefault('90d').describe('Of a token made without an expiry.'),
     max: duration(1000, century).prefault('400d').describe('The longest that may be asked for.'),

@@ -1,6 +1,9 @@
 // What an upstream's failure is called (the closed table of errors.ts): never its own words to the client.
 
+import type { UpstreamSettings } from '../configuration/configuration.ts'
 import { GatewayError } from '../errors.ts'
+import { fieldValues } from '../protocols/fields.ts'
+import type { FieldList } from '../protocols/protocol.ts'
 
 const timeoutCodes = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
@@ -28,6 +31,32 @@ export function upstreamFailure(name: string, error: unknown): GatewayError {
     `upstream ${name} could not be reached or did not answer in HTTP`,
     { cause: error },
   )
+}
+
+/**
+ * Throws for a final reply that no client may see: one that is no HTTP, or that asks the gateway itself for
+ * credentials, which the client's answer would not reach.
+ */
+export function checkReply(
+  { name, credentials }: UpstreamSettings,
+  status: number,
+  fields: FieldList,
+): void {
+  if (status < 200 || status > 999) throw badReply('sent no status')
+  if ((status === 401 || status === 407) && credentials === 'strip') {
+    throw new GatewayError(
+      'upstream_rejected_gateway',
+      `upstream ${name} answered ${status} to the gateway's own credentials; this is for its operator to mend`,
+    )
+  }
+  for (const coding of fieldValues(fields, 'transfer-encoding')) {
+    if (coding.toLowerCase() !== 'chunked') throw badReply('sent a coding')
+  }
+}
+
+/** For the log: the client is told `upstream_unreachable`. */
+export function badReply(what: string): Error {
+  return new Error(`the upstream ${what}`)
 }
 
 /** The connection ended before a byte of a reply. */

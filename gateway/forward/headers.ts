@@ -5,7 +5,7 @@
 import type { UpstreamSettings } from '../configuration/configuration.ts'
 import { credentialFieldNames } from '../credentials/credentials.ts'
 import type { ClientOrigin } from '../listener/address.ts'
-import { fieldValues } from '../protocols/fields.ts'
+import { fieldValues, withoutFields } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 import type { Carrier } from '../routes/route.ts'
 import type { TokenRecord } from '../tokens/token.ts'
@@ -83,6 +83,7 @@ export function planHead(
 }
 
 export type ForwardedHead = {
+  /** Without those that Connection names. */
   readonly fields: FieldList
   /** Host as the upstream shall see it. */
   readonly host: string
@@ -101,13 +102,13 @@ export type ForwardedHead = {
 export function writeHead(plan: HeadPlan, head: ForwardedHead): string[] {
   const out: string[] = ['Host', head.host]
   const { fields } = head
-  const listed = namedByConnection(fields)
+  const replaced = namesOf(head.set ?? [])
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const name = fields[i] as string
     const key = folded(name)
     if (plan.removed.has(key) || forwardingPrefixes.some((prefix) => key.startsWith(prefix)))
       continue
-    if (listed?.has(name.toLowerCase()) || head.drop?.includes(name.toLowerCase())) continue
+    if (replaced.has(name.toLowerCase()) || head.drop?.includes(name.toLowerCase())) continue
     out.push(name, fields[i + 1] as string)
   }
   if (head.inject) for (const [name, value] of plan.settings.headers) out.push(name, value)
@@ -117,8 +118,21 @@ export function writeHead(plan: HeadPlan, head: ForwardedHead): string[] {
   return out
 }
 
+function namesOf(fields: FieldList): ReadonlySet<string> {
+  return new Set(fields.flatMap((name, i) => (i % 2 === 0 ? [name.toLowerCase()] : [])))
+}
+
+/**
+ * A request's fields without those that Connection names (RFC 9110 7.6.1). They are not forwarded, so nothing
+ * may be judged by them either: with its Content-Type named there, a form would pass for something else.
+ */
+export function withoutNominated(fields: FieldList): FieldList {
+  const listed = namedByConnection(fields)
+  return listed === undefined ? fields : withoutFields(fields, listed)
+}
+
 /** RFC 9110 7.6.1: the names that Connection lists are hop-by-hop too. Undefined: none. */
-export function namedByConnection(fields: FieldList): ReadonlySet<string> | undefined {
+function namedByConnection(fields: FieldList): ReadonlySet<string> | undefined {
   let names: Set<string> | undefined
   for (const value of fieldValues(fields, 'connection')) {
     for (const part of value.split(',')) {
@@ -131,14 +145,18 @@ export function namedByConnection(fields: FieldList): ReadonlySet<string> | unde
   return names
 }
 
-/** The fields of an upstream's reply that reach the client; the connection's own are left out. */
-export function replyFields(fields: FieldList, requestId: string): string[] {
+/**
+ * The fields of an upstream's reply that reach the client; the connection's own are left out, and a length
+ * where no body can be (RFC 9110 8.6).
+ */
+export function replyFields(status: number, fields: FieldList, requestId: string): string[] {
   const listed = namedByConnection(fields)
+  const isBodiless = status < 200 || status === 204
   const out: string[] = []
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const key = (fields[i] as string).toLowerCase()
-    if (key !== 'trailer' && hopByHopSet.has(key)) continue
-    if (key === 'x-request-id' || listed?.has(key)) continue
+    if (hopByHopSet.has(key) || key === 'x-request-id' || listed?.has(key)) continue
+    if (isBodiless && key === 'content-length') continue
     out.push(fields[i] as string, fields[i + 1] as string)
   }
   out.push('X-Request-Id', requestId)

@@ -6,16 +6,20 @@
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { countForwarded } from '../collector.ts'
-import { GatewayError } from '../errors.ts'
+import type { GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
-import { fieldValue } from '../protocols/fields.ts'
+import { fieldValue, fieldValues } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
-import { isConnectionLost, upstreamFailure } from './failure.ts'
+import { badReply, checkReply, isConnectionLost, upstreamFailure } from './failure.ts'
 import { replyFields } from './headers.ts'
 import type { ConnectionAware, TrackedClient, Upstream } from './upstreams.ts'
 
 /** After an early reply of unknown length a client that sends nothing more for so long gets its end. */
 const earlyReplyIdleMs = 2_000
+const nothing = Buffer.alloc(0)
+
+/** Of other methods a server may overlook the body and read it as a request: its connection is not used again. */
+const expectsBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'PROPFIND', 'PROPPATCH'])
 
 export type RelayRequest = {
   readonly method: string
@@ -52,7 +56,7 @@ function dispatchOptions(upstream: Upstream, request: RelayRequest): Dispatcher.
     body: request.body,
     headersTimeout: request.headersTimeoutMs,
     bodyTimeout: upstream.settings.timeouts.idleMs,
-    reset: false,
+    reset: request.body !== null && !expectsBody.has(request.method),
     ...(request.servername === undefined ? {} : { servername: request.servername }),
   }
 }
@@ -132,41 +136,41 @@ class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   #informational(status: number, fields: FieldList): void {
     if (status === 101) throw badReply('sent 101 that nobody asked for')
     if (this.#exchange.req.httpVersion === '1.0') return
-    this.#exchange.res.writeInformation(status, replyFields(fields, this.#exchange.requestId))
+    this.#exchange.res.writeInformation(
+      status,
+      replyFields(status, fields, this.#exchange.requestId),
+    )
   }
 
   #final(status: number, received: FieldList): void {
     const { res, body, requestId } = this.#exchange
-    this.#checkReply(status, received)
-    const fields = replyFields(this.#request.rewrite?.(status, received) ?? received, requestId)
+    checkReply(this.#upstream.settings, status, received)
+    const rewritten = this.#request.rewrite?.(status, received) ?? received
+    const fields = replyFields(status, rewritten, requestId)
     if (this.#exchange.closing || (body !== undefined && !body.complete)) {
       fields.push('Connection', 'close')
     }
     res.sendDate = false
-    res.writeHead(status, withoutStrayTrailer(fields))
+    if (this.#isChunked(status, fields)) {
+      for (const names of fieldValues(received, 'trailer')) fields.push('Trailer', names)
+    }
+    res.writeHead(status, fields)
     this.#started = true
     this.#exchange.status = status
     this.#exchange.firstByteAt = performance.now()
     this.#exchange.isEndless = isEventStream(received)
     // An event stream's head must not wait for its first event.
     queueMicrotask(() => {
-      if (!this.#wroteBody && !res.writableEnded) res.flushHeaders()
+      // flushHeaders() would write the head in UTF-8; beside bytes it stays Latin-1.
+      if (!this.#wroteBody && !res.writableEnded) res.write(nothing)
     })
   }
 
-  #checkReply(status: number, fields: FieldList): void {
-    const { name, credentials } = this.#upstream.settings
-    if (status > 999) throw badReply('sent no status')
-    if ((status === 401 || status === 407) && credentials === 'strip') {
-      throw new GatewayError(
-        'upstream_rejected_gateway',
-        `upstream ${name} answered ${status} to the gateway's own credentials; this is for its operator to mend`,
-      )
-    }
-    for (let i = 0; i + 1 < fields.length; i += 2) {
-      if ((fields[i] as string).toLowerCase() !== 'transfer-encoding') continue
-      if ((fields[i + 1] as string).toLowerCase() !== 'chunked') throw badReply('sent a coding')
-    }
+  /** Only a chunked reply has trailers (RFC 9110 6.5). */
+  #isChunked(status: number, fields: FieldList): boolean {
+    const { method, httpVersion } = this.#exchange.req
+    const hasBody = method !== 'HEAD' && status !== 204 && status !== 304
+    return hasBody && httpVersion === '1.1' && fieldValue(fields, 'content-length') === undefined
   }
 
   #fail(error: Error): void {
@@ -212,10 +216,6 @@ class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   }
 }
 
-function badReply(what: string): Error {
-  return new Error(`the upstream ${what}`)
-}
-
 function isEventStream(fields: FieldList): boolean {
   return fieldValue(fields, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true
 }
@@ -232,13 +232,4 @@ function pairsOf(flat: readonly string[]): [string, string][] {
     pairs.push([flat[i] as string, flat[i + 1] as string])
   }
   return pairs
-}
-
-/** Trailer announces trailers, which only a chunked reply has (RFC 9110 6.6.2). */
-function withoutStrayTrailer(fields: string[]): string[] {
-  const isLength = (_: string, i: number) =>
-    i % 2 === 0 && fields[i]?.toLowerCase() === 'content-length'
-  if (!fields.some(isLength)) return fields
-  const at = fields.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === 'trailer')
-  return at < 0 ? fields : fields.toSpliced(at, 2)
 }

@@ -6,10 +6,10 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createProxyServer } from 'http-proxy-3'
-import { GatewayError } from '../errors.ts'
+import type { GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
 import { fieldValue } from '../protocols/fields.ts'
-import { upstreamFailure } from './failure.ts'
+import { badReply, checkReply, upstreamFailure } from './failure.ts'
 import { replyFields } from './headers.ts'
 import type { Upstream } from './upstreams.ts'
 import { acceptOf, closeFrame, FrameFollower, goingAway, policyViolation } from './websocket.ts'
@@ -118,11 +118,11 @@ class Tunnel {
       outgoing.removeAllListeners('error').on('error', (error) => this.#fail(error))
       outgoing.on('response', (response) => {
         waited()
-        this.#refused(response)
+        this.#attempt(() => this.#refused(response))
       })
       outgoing.on('upgrade', (response: IncomingMessage, socket: Socket, head: Buffer) => {
         waited()
-        this.#join(response, socket, () => join?.(response, socket, head))
+        this.#attempt(() => this.#join(response, socket, () => join?.(response, socket, head)))
       })
     })
   }
@@ -141,21 +141,29 @@ class Tunnel {
     return headers
   }
 
+  /** A reply that cannot be passed on must not throw where nobody catches. */
+  #attempt(pass: () => void): void {
+    try {
+      pass()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
   /** The upstream answered with an ordinary reply. */
   #refused(response: IncomingMessage): void {
     const { res, requestId } = this.#exchange
-    const { name, credentials } = this.#upstream.settings
-    const status = response.statusCode ?? 502
-    if ((status === 401 || status === 407) && credentials === 'strip') {
-      response.destroy()
-      this.#fail(
-        new GatewayError('upstream_rejected_gateway', `upstream ${name} answered ${status}`),
-      )
-      return
-    }
+    const { settings } = this.#upstream
+    const status = response.statusCode ?? 0
+    checkReply(settings, status, response.rawHeaders)
+    res.writeHead(status, [
+      ...replyFields(status, response.rawHeaders, requestId),
+      'Connection',
+      'close',
+    ])
     this.#begun = true
     this.#exchange.status = status
-    res.writeHead(status, [...replyFields(response.rawHeaders, requestId), 'Connection', 'close'])
+    this.#socket.setTimeout(settings.timeouts.idleMs, () => this.#exchange.cut())
     response.on('data', (chunk: Buffer) => {
       this.#exchange.bytesOut += chunk.length
       if (res.write(chunk)) return
@@ -163,7 +171,7 @@ class Tunnel {
       res.once('drain', () => response.resume())
     })
     response.on('end', () => {
-      res.end(() => this.#socket.end())
+      res.end()
       this.#outcome.resolve()
     })
     response.on('error', () => {
@@ -178,8 +186,7 @@ class Tunnel {
     const upgrade = response.headers.upgrade
     if (upgrade?.toLowerCase() !== 'websocket' || accept !== acceptOf(this.#key)) {
       upstreamSocket.destroy()
-      this.#fail(new Error('the upstream switched to something else than this WebSocket'))
-      return
+      throw badReply('switched to something else than this WebSocket')
     }
     this.#begun = true
     this.#exchange.status = 101
@@ -187,6 +194,9 @@ class Tunnel {
     this.#exchange.res.detachSocket(this.#socket)
     const follower = new FrameFollower()
     const client = this.#socket
+    const { head } = this.#exchange.upgrade ?? { head: Buffer.alloc(0) }
+    const readBefore = client.bytesRead - client.readableLength - head.length
+    const writtenBefore = client.bytesWritten
     join()
     upstreamSocket.unpipe(client)
     upstreamSocket.pipe(follower).pipe(client)
@@ -208,12 +218,13 @@ class Tunnel {
     })
     client.setTimeout(this.#upstream.settings.timeouts.idleMs, () => end(goingAway, 'idle'))
     client.once('close', () => {
-      this.#exchange.bytesOut = client.bytesWritten
+      this.#exchange.framesIn = client.bytesRead - readBefore
+      this.#exchange.bytesOut = client.bytesWritten - writtenBefore
       this.#outcome.resolve()
     })
   }
 
-  #fail(error: Error): void {
+  #fail(error: unknown): void {
     this.#outgoing?.destroy()
     if (this.#begun) return
     this.#exchange.cause = error

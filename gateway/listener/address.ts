@@ -7,8 +7,9 @@ import { fieldValues } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 
 // RFC 7239 4, without escapes in quoted strings: one that is left open would swallow what is appended.
-const pairPattern = '[!#$%&\'*+.^_`|~0-9A-Za-z-]+=(?:[!#$%&\'*+.^_`|~0-9A-Za-z-]+|"[^"\\\\]*")'
-const elementPattern = new RegExp(`^${pairPattern}(?:;${pairPattern})*$`)
+const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+const pair = `${token}=(?:${token}|"[^"\\\\]*")`
+const elementPattern = new RegExp(`^${pair}(?:;${pair})*$`)
 
 export type ClientOrigin = {
   /** The client's address, the nearest that no trusted proxy vouches away. */

@@ -58,9 +58,12 @@ export class ClientBody implements RequestBody {
         else body.#ask()
       },
       destroy(error, callback) {
-        if (body.#out === out) body.#out = undefined
-        body.#request.pause()
-        body.due = false
+        // After `drop` the rest is read on, whoever let go of this stream.
+        if (body.#out === out) {
+          body.#out = undefined
+          body.#request.pause()
+          body.due = false
+        }
         callback(error)
       },
     })

@@ -3,7 +3,7 @@
 // request was not read whole is closed only after the client had time to see the reply).
 
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { GatewayError } from '../errors.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import type { Reply } from '../protocols/protocol.ts'
@@ -44,6 +44,8 @@ export class Exchange {
   reason = 'permitted'
   status = 0
   bytesOut = 0
+  /** Bytes that a WebSocket's client has sent. */
+  framesIn = 0
   upstreamStartedAt: number | undefined
   upstreamMs: number | undefined
   firstByteAt: number | undefined
@@ -91,7 +93,9 @@ export class Exchange {
     if (unread || this.closing) fields.push('Connection', 'close')
     this.status = reply.status
     this.firstByteAt = performance.now()
-    this.res.writeHead(reply.status, fields)
+    // What a reply that could not be passed on has left there is not this one's.
+    this.res.sendDate = true
+    this.res.writeHead(reply.status, STATUS_CODES[reply.status], fields)
     const body = this.req.method === 'HEAD' || reply.status === 204 ? '' : reply.body
     this.bytesOut = Buffer.byteLength(body)
     if (!unread || this.awaitsContinue) {

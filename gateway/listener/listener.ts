@@ -14,6 +14,10 @@ const headTimeoutMs = 10_000
 const keepAliveTimeoutMs = 60_000
 const checkIntervalMs = 1_000
 const fieldsMax = 100
+/** Requests that a client may send ahead on one connection, while an earlier one is served. */
+const requestsAheadMax = 100
+/** What a client gets, after a last reply, to end the connection itself. */
+const closeGraceMs = 2_000
 
 export type ListenerEvents = {
   /** A head has come. Never rejects. */
@@ -30,6 +34,8 @@ export class Listener {
   #events: ListenerEvents
   #trusted: TrustedProxies | undefined
   #exchanges = new Map<Socket, Exchange>()
+  /** What to do once the present exchange of a connection has ended. */
+  #ahead = new Map<Socket, (() => void)[]>()
   #sockets = new Set<Socket>()
   #perAddress = new Map<string, number>()
   #connectionsMax: number
@@ -118,6 +124,7 @@ export class Listener {
     this.#sockets.add(socket)
     socket.once('close', () => {
       this.#sockets.delete(socket)
+      this.#ahead.delete(socket)
       const left = (this.#perAddress.get(address) ?? 1) - 1
       if (left > 0) this.#perAddress.set(address, left)
       else this.#perAddress.delete(address)
@@ -126,9 +133,29 @@ export class Listener {
   }
 
   #begin(req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean): void {
-    const exchange = new Exchange(req, res)
-    exchange.awaitsContinue = awaitsContinue
-    this.#serve(exchange)
+    this.#inTurn(req.socket, () => {
+      const exchange = new Exchange(req, res)
+      exchange.awaitsContinue = awaitsContinue
+      this.#serve(exchange)
+    })
+  }
+
+  /** One exchange at a time on a connection: requests that were sent ahead wait (RFC 9112 9.3.2). */
+  #inTurn(socket: Socket, serve: () => void): void {
+    if (!this.#exchanges.has(socket)) {
+      serve()
+      return
+    }
+    const ahead = this.#ahead.get(socket) ?? []
+    this.#ahead.set(socket, ahead)
+    if (ahead.push(serve) > requestsAheadMax) socket.destroy()
+  }
+
+  #ended(exchange: Exchange): void {
+    const { socket } = exchange.req
+    if (this.#exchanges.get(socket) === exchange) this.#exchanges.delete(socket)
+    const next = this.#ahead.get(socket)?.shift()
+    if (!socket.destroyed && socket.writable) next?.()
   }
 
   #serve(exchange: Exchange): void {
@@ -136,7 +163,7 @@ export class Listener {
     exchange.closing = this.#draining
     this.#exchanges.set(req.socket, exchange)
     res.on('close', () => {
-      if (this.#exchanges.get(req.socket) === exchange) this.#exchanges.delete(req.socket)
+      this.#ended(exchange)
       if (!res.writableFinished && exchange.status !== 101) {
         exchange.gone = true
         exchange.abort(new GatewayError('bad_request', 'the client left'))
@@ -146,30 +173,36 @@ export class Listener {
     void this.#events.serve(exchange, this.#trusted)
   }
 
-  /** The socket is out of the parser's hands: a reply is written through a response of our own. */
   #upgrade(req: IncomingMessage, socket: Socket, head: Buffer): void {
-    const exchange = this.#detached(req, socket)
-    exchange.upgrade = { head }
-    socket.once('close', () => this.#exchanges.delete(socket))
-    this.#serve(exchange)
+    this.#detach(req, socket, (exchange) => {
+      exchange.upgrade = { head }
+      socket.once('close', () => this.#exchanges.delete(socket))
+      this.#serve(exchange)
+    })
   }
 
   #connect(req: IncomingMessage, socket: Socket): void {
     const error = new GatewayError('method_not_allowed', 'CONNECT is never forwarded', {
       allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS',
     })
-    this.#events.refuse(this.#detached(req, socket), error)
+    this.#detach(req, socket, (exchange) => {
+      exchange.address = socket.remoteAddress ?? ''
+      this.#events.refuse(exchange, error)
+    })
   }
 
-  #detached(req: IncomingMessage, socket: Socket): Exchange {
-    const res = new http.ServerResponse(req)
-    res.shouldKeepAlive = false
-    res.assignSocket(socket)
-    res.on('finish', () => socket.end())
+  /** The socket is out of the parser's hands: a reply is written through a response of our own. */
+  #detach(req: IncomingMessage, socket: Socket, serve: (exchange: Exchange) => void): void {
     socket.on('error', () => socket.destroy())
-    const exchange = new Exchange(req, res)
-    exchange.closing = true
-    return exchange
+    this.#inTurn(socket, () => {
+      const res = new http.ServerResponse(req)
+      res.shouldKeepAlive = false
+      res.assignSocket(socket)
+      res.on('finish', () => leave(socket))
+      const exchange = new Exchange(req, res)
+      exchange.closing = true
+      serve(exchange)
+    })
   }
 
   #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
@@ -207,6 +240,16 @@ export class Listener {
       socket.setTimeout(socket.timeout ?? 0)
     }
   }
+}
+
+/** Ends a connection without a reset, which could cost the client its reply (RFC 9112 9.6). */
+function leave(socket: Socket): void {
+  const late = setTimeout(() => socket.destroy(), closeGraceMs)
+  socket.once('close', () => clearTimeout(late))
+  socket.on('end', () => socket.destroy())
+  socket.end()
+  // What else the client sends is dropped; unread, it would also hide that the client has left.
+  socket.resume()
 }
 
 /** RFC 6455 4.2.1; any other Upgrade field is dropped and the request served without it. */

@@ -45,7 +45,7 @@ export function logRequest(log: Log, exchange: Exchange): void {
     tokenId: record?.id ?? null,
     subject: record?.subject ?? null,
     address: exchange.address,
-    bytesIn: exchange.body?.bytes ?? 0,
+    bytesIn: exchange.body?.bytes ?? exchange.framesIn,
     bytesOut: exchange.bytesOut,
     durationMs: rounded(performance.now() - exchange.startedAt),
     upstreamMs: exchange.upstreamMs === undefined ? null : rounded(exchange.upstreamMs),

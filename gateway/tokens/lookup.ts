@@ -1,16 +1,18 @@
-// From a presented secret to what is known of it: memory first, then the authority. Records are
-// remembered, their state is judged on each call. It follows the authority's change feed, so that a
-// change made by any process acts here within a second. It never takes an outage for an absence.
+// From a presented secret to what is known of it: memory first, then the shared cache, then the authority.
+// Records are remembered, their state is judged on each call. It follows the authority's change feed, so
+// that a change made by any process acts here within a second. It never takes an outage for an absence.
 
 import type { TokenSettings } from '../configuration/configuration.ts'
 import { GatewayError } from '../errors.ts'
+import { Follower } from './follower.ts'
 import { createMemory, type Known, type Memory } from './memory.ts'
+import type { LookupObserver } from './observer.ts'
+import { lookupDeadlineMs, RecentChanges, sharedLifetimeMs } from './recent-changes.ts'
+import { RedisCache } from './redis.ts'
+import type { RedisLink } from './redis-link.ts'
 import type { TokenChange, TokenStore } from './store.ts'
 import { digestSecret, isWellFormed, type Lookup, stateOf, type TokenRecord } from './token.ts'
 
-/** How often the change feed is read. A poll without news costs microseconds. */
-export const followIntervalMs = 250
-const changesPerReadMax = 1_000
 const askAgainAfterMs = 1_000
 const readsPerLookupMax = 3
 const idLength = 36
@@ -22,6 +24,19 @@ export type FollowEvents = {
   recovered?(): void
 }
 
+export type LookupOptions = {
+  /** Monotonic, in milliseconds: a jump of the wall clock makes nothing younger. */
+  readonly clock?: () => number
+  /** Wall clock, milliseconds since the epoch: what is shared is dated by it. */
+  readonly now?: () => number
+  /** The shared cache; it is connected when the following begins, and closed with the lookup. */
+  readonly redis?: RedisLink | undefined
+  readonly observer?: LookupObserver
+}
+
+/** Asked before a lookup that memory cannot answer; where it rejects, nobody is asked. */
+export type Admit = () => Promise<void>
+
 type Flight = { readonly record: Promise<TokenRecord | undefined>; isSuperseded: boolean }
 
 const absent: Lookup = { kind: 'absent' }
@@ -31,35 +46,49 @@ export class TokenLookup {
   readonly #store: TokenStore
   readonly #cache: TokenSettings['cache']
   readonly #clock: () => number
+  readonly #observer: LookupObserver
   readonly #memory: Memory
+  readonly #shared: RedisCache | undefined
+  readonly #changes: RecentChanges
+  readonly #follower: Follower
   readonly #flights = new Map<string, Flight>()
   /** Under which key a record that was handed out is remembered. */
   readonly #keys = new WeakMap<TokenRecord, string>()
-  #position: number | undefined
-  #feedSeenAt = Number.NEGATIVE_INFINITY
-  #isFeedFailing = false
-  #timer: NodeJS.Timeout | undefined
-  #isClosed = false
+  #events: FollowEvents = {}
 
-  /** `clock` is monotonic, in milliseconds: a jump of the wall clock makes nothing younger. */
-  constructor(
-    store: TokenStore,
-    cache: TokenSettings['cache'],
-    clock: () => number = () => performance.now(),
-  ) {
+  constructor(store: TokenStore, cache: TokenSettings['cache'], options: LookupOptions = {}) {
+    const { clock = () => performance.now(), now = Date.now, redis, observer = {} } = options
     this.#store = store
     this.#cache = cache
     this.#clock = clock
+    this.#observer = observer
     this.#memory = createMemory(cache.entries)
+    this.#changes = new RecentChanges(sharedLifetimeMs(cache))
+    const beginAt = redis && (() => store.positionBefore(now() - sharedLifetimeMs(cache)))
+    this.#follower = new Follower(store, this.#followed(), clock, beginAt)
+    this.#shared =
+      redis &&
+      new RedisCache({
+        link: redis,
+        store,
+        cache,
+        changes: this.#changes,
+        catchUp: () => this.#follower.poll(),
+        position: () => this.#position,
+        observer,
+        wake: () => this.#follower.wake(),
+        now,
+      })
   }
 
   /**
    * What is known of a secret at the wall-clock time `now`; a value, not a promise, where memory has it.
-   * Rejects with `lookup_unavailable` when the authority cannot say and memory does not know.
+   * Rejects with `lookup_unavailable` when the authority cannot say and memory does not know, and as
+   * `admit` does: it is called where memory knows nothing and nobody else asks already.
    */
-  find(secret: string, now: number): Lookup | Promise<Lookup> {
+  find(secret: string, now: number, admit?: Admit): Lookup | Promise<Lookup> {
     if (!isWellFormed(secret)) return absent
-    return this.#find(digestSecret(secret).toString('latin1'), now)
+    return this.#find(digestSecret(secret).toString('latin1'), now, admit)
   }
 
   /** As `find`, for the id of a token. */
@@ -76,38 +105,57 @@ export class TokenLookup {
     const known = key === undefined ? undefined : this.#memory.known(key)
     if (known === undefined || stateOf(known.record, now) !== 'active') return undefined
     const at = this.#clock()
-    const isCurrent = this.#isFollowing(at) || at - known.readAt < this.#cache.freshMs
+    const isCurrent =
+      this.#isFollowing(at) ||
+      at - known.readAt < this.#cache.freshMs ||
+      (at < known.askAgainAt && this.#mayServe(known, at))
     return isCurrent ? known.record : undefined
   }
 
-  /** Begins to follow the change feed. The timer does not keep the process alive. */
+  /** Begins to follow the change feed. Its timers do not keep the process alive. */
   follow(events: FollowEvents = {}): void {
-    void this.#poll(events)
+    this.#events = events
+    this.#follower.start()
+    this.#shared?.open()
   }
 
-  /** Ends the following and forgets everything. */
+  /** Reads the change feed now. Rejects as the authority does. */
+  catchUp(): Promise<void> {
+    return this.#follower.poll()
+  }
+
+  /** Ends the following, leaves the shared cache and forgets everything. */
   close(): void {
-    this.#isClosed = true
-    clearTimeout(this.#timer)
+    this.#follower.close()
+    this.#shared?.close()
     this.#memory.clear()
   }
 
-  #find(key: string, now: number): Lookup | Promise<Lookup> {
+  #find(key: string, now: number, admit?: Admit): Lookup | Promise<Lookup> {
     const at = this.#clock()
     const known = this.#memory.known(key)
-    if (known !== undefined) {
-      if (at - known.readAt < this.#cache.freshMs) return judgeKnown(known, now)
-      if (at < known.askAgainAt && this.#mayServe(known, at)) return judgeKnown(known, now)
-    } else {
-      const since = this.#memory.absentSince(key)
-      if (since !== undefined && at - since < this.#cache.absentMs) return absent
+    if (known !== undefined && this.#isServed(known, at)) {
+      this.#observer.lookup?.('memory', 'hit', 0)
+      return judgeKnown(known, now)
     }
-    return this.#ask(key, now)
+    const since = known === undefined ? this.#memory.absentSince(key) : undefined
+    if (since !== undefined && at - since < this.#cache.absentMs) {
+      this.#observer.lookup?.('memory', 'absent', 0)
+      return absent
+    }
+    this.#observer.lookup?.('memory', 'miss', 0)
+    return this.#ask(key, now, known === undefined ? admit : undefined)
   }
 
-  async #ask(key: string, now: number): Promise<Lookup> {
+  /** Is it served without a question? While the authority fails, it is asked once in a while only. */
+  #isServed(known: Known, at: number): boolean {
+    if (at - known.readAt < this.#cache.freshMs) return true
+    return at < known.askAgainAt && this.#mayServe(known, at)
+  }
+
+  async #ask(key: string, now: number, admit: Admit | undefined): Promise<Lookup> {
     try {
-      const record = await this.#fly(key)
+      const record = await this.#fly(key, admit)
       return record === undefined ? absent : judge(record, now)
     } catch (error) {
       // A change that was seen meanwhile has removed the entry: then there is nothing to serve.
@@ -120,36 +168,83 @@ export class TokenLookup {
   }
 
   /** However many ask for one key at one time, the authority is asked once. */
-  #fly(key: string): Promise<TokenRecord | undefined> {
+  #fly(key: string, admit: Admit | undefined): Promise<TokenRecord | undefined> {
     const running = this.#flights.get(key)
     if (running !== undefined) return running.record
     const { promise, resolve, reject } = Promise.withResolvers<TokenRecord | undefined>()
     const flight: Flight = { record: promise, isSuperseded: false }
     this.#flights.set(key, flight)
-    this.#read(key, flight)
+    this.#read(key, flight, admit)
       .finally(() => this.#flights.delete(key))
       .then(resolve, reject)
     return promise
   }
 
-  async #read(key: string, flight: Flight): Promise<TokenRecord | undefined> {
+  async #read(
+    key: string,
+    flight: Flight,
+    admit: Admit | undefined,
+  ): Promise<TokenRecord | undefined> {
+    let isAdmitted = false
     for (let reads = 0; reads < readsPerLookupMax; reads++) {
       flight.isSuperseded = false
-      const readAt = this.#clock()
-      const record = await (key.length === idLength
-        ? this.#store.get(key)
-        : this.#store.find(Buffer.from(key, 'latin1')))
+      const shared = this.#mayShare(key) ? await this.#askShared(key, flight) : undefined
       // Asked before a change of this token was seen, the answer may be older than the change.
+      if (flight.isSuperseded) continue
+      if (shared !== undefined) return shared
+      if (admit !== undefined && !isAdmitted) await admit()
+      isAdmitted = true
+      flight.isSuperseded = false
+      const position = this.#position
+      const readAt = this.#clock()
+      const record = await this.#askAuthority(key, readAt)
       if (flight.isSuperseded) continue
       if (record !== undefined) this.#keys.set(record, key)
       this.#memory.remember(key, record, readAt)
+      if (record !== undefined && key.length !== idLength) {
+        const digest = Buffer.from(key, 'latin1')
+        this.#shared?.fill(digest, record, this.#clock() - readAt, position)
+      }
       return record
     }
-    throw new GatewayError(
-      'lookup_unavailable',
-      'The token changes faster than it can be read; try again in a second',
-      { retryAfter: 1 },
-    )
+    throw unavailable('The token changes faster than it can be read; try again in a second')
+  }
+
+  /** Redis knows tokens by their digests only. */
+  #mayShare(key: string): boolean {
+    return key.length !== idLength && this.#shared?.isUsable === true
+  }
+
+  /** A fresh record; one that is only good for an outage is remembered, and the authority asked. */
+  async #askShared(key: string, flight: Flight): Promise<TokenRecord | undefined> {
+    const answer = await this.#shared?.find(Buffer.from(key, 'latin1'))
+    if (answer === undefined || flight.isSuperseded) return undefined
+    const at = this.#clock()
+    this.#keys.set(answer.record, key)
+    this.#memory.keepNewer(key, answer.record, at - answer.ageMs)
+    const known = this.#memory.known(key)
+    const isFresh = known !== undefined && at - known.readAt < this.#cache.freshMs
+    return isFresh ? known.record : undefined
+  }
+
+  /** An answer that comes too late is none: it may be older than a change that everyone has seen. */
+  async #askAuthority(key: string, readAt: number): Promise<TokenRecord | undefined> {
+    const beganAt = performance.now()
+    const told = (result: 'hit' | 'absent' | 'error'): void =>
+      this.#observer.lookup?.('authority', result, performance.now() - beganAt)
+    try {
+      const record = await inTime(
+        key.length === idLength
+          ? this.#store.get(key)
+          : this.#store.find(Buffer.from(key, 'latin1')),
+      )
+      if (this.#clock() - readAt > lookupDeadlineMs) throw late()
+      told(record === undefined ? 'absent' : 'hit')
+      return record
+    } catch (error) {
+      told('error')
+      throw error
+    }
   }
 
   /** May a record be served although the authority does not answer? Until `stale` ends. */
@@ -158,39 +253,35 @@ export class TokenLookup {
   }
 
   #isFollowing(at: number): boolean {
-    return at - this.#feedSeenAt <= this.#cache.freshMs
+    return at - this.#follower.readAt <= this.#cache.freshMs
   }
 
-  async #poll(events: FollowEvents): Promise<void> {
-    const at = this.#clock()
-    try {
-      await this.#readChanges(events)
-      this.#feedSeenAt = at
-      if (this.#isFeedFailing) events.recovered?.()
-      this.#isFeedFailing = false
-    } catch (error) {
-      if (!this.#isFeedFailing) events.failed?.(error)
-      this.#isFeedFailing = true
-    }
-    if (this.#isClosed) return
-    this.#timer = setTimeout(() => void this.#poll(events), followIntervalMs).unref()
+  get #position(): number {
+    return this.#follower.position ?? 0
   }
 
-  async #readChanges(events: FollowEvents): Promise<void> {
-    if (this.#position === undefined) {
-      this.#position = await this.#store.lastChange()
-      // What was read before the following began may have changed unseen.
-      this.#memory.clear()
-      for (const flight of this.#flights.values()) flight.isSuperseded = true
-    }
-    while (!this.#isClosed) {
-      const changes = await this.#store.changesSince(this.#position, changesPerReadMax)
-      for (const change of changes) {
+  #followed(): ConstructorParameters<typeof Follower>[1] {
+    return {
+      began: (position) => {
+        this.#changes.begin(position)
+        // What was read before the following began may have changed unseen.
+        this.#memory.clear()
+        for (const flight of this.#flights.values()) flight.isSuperseded = true
+      },
+      changed: (change, isNew) => {
+        if (this.#shared !== undefined) this.#changes.add(change, this.#clock())
         this.#forget(change)
-        this.#position = change.seq
-        events.changed?.(change)
-      }
-      if (changes.length < changesPerReadMax) return
+        if (isNew) this.#events.changed?.(change)
+      },
+      read: () => this.#shared?.changed(),
+      failed: (error) => {
+        this.#events.failed?.(error)
+        this.#observer.dependency?.('authority', false, 'the change feed cannot be read')
+      },
+      recovered: () => {
+        this.#events.recovered?.()
+        this.#observer.dependency?.('authority', true)
+      },
     }
   }
 
@@ -201,6 +292,25 @@ export class TokenLookup {
       if (flight !== undefined) flight.isSuperseded = true
     }
   }
+}
+
+/** Rejects when the authority has not answered by the deadline. Its late answer is dropped. */
+async function inTime<T>(answer: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(late()), lookupDeadlineMs)
+  try {
+    return await Promise.race([answer, promise])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function late(): GatewayError {
+  return unavailable('The token store does not answer in time; try again in a second')
+}
+
+function unavailable(detail: string): GatewayError {
+  return new GatewayError('lookup_unavailable', detail, { retryAfter: 1 })
 }
 
 function judgeKnown(known: Known, now: number): Lookup {

@@ -22,8 +22,10 @@ export type Memory = {
   known(key: string): Known | undefined
   /** When the authority said that there is no such token. */
   absentSince(key: string): number | undefined
-  /** Replaces what is remembered under the key. */
+  /** The authority's own answer: it replaces what is remembered under the key. */
   remember(key: string, record: TokenRecord | undefined, readAt: number): void
+  /** What a cache says: it replaces nothing that is newer, by version and then by `readAt`. */
+  keepNewer(key: string, record: TokenRecord, readAt: number): void
   forget(key: string): void
   clear(): void
 }
@@ -32,17 +34,28 @@ export type Memory = {
 export function createMemory(entries: number): Memory {
   const records = new LRUCache<string, Known>({ max: entries })
   const absents = new LRUCache<string, number>({ max: absentEntriesMax })
+  const set = (key: string, record: TokenRecord, readAt: number): void => {
+    absents.delete(key)
+    records.set(key, { record, readAt, active: { kind: 'active', record }, askAgainAt: 0 })
+  }
   return {
     known: (key) => records.get(key),
     absentSince: (key) => absents.get(key),
     remember(key, record, readAt) {
-      if (record === undefined) {
-        records.delete(key)
-        absents.set(key, readAt)
-      } else {
-        absents.delete(key)
-        records.set(key, { record, readAt, active: { kind: 'active', record }, askAgainAt: 0 })
+      if (record !== undefined) {
+        set(key, record, readAt)
+        return
       }
+      records.delete(key)
+      absents.set(key, readAt)
+    },
+    keepNewer(key, record, readAt) {
+      const held = records.peek(key)
+      const isOlder =
+        held === undefined ||
+        held.record.version < record.version ||
+        (held.record.version === record.version && held.readAt < readAt)
+      if (isOlder) set(key, record, readAt)
     },
     forget(key) {
       records.delete(key)

@@ -2,8 +2,8 @@
 // the command line. Every change and its entry in the change feed are one transaction. It never sees a
 // secret.
 
-import { closeSync, mkdirSync, openSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { closeSync, mkdirSync, openSync, watch } from 'node:fs'
+import { basename, dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { GatewayError } from '../errors.ts'
 import { migrate, readMeta } from './migrations.ts'
@@ -17,6 +17,7 @@ import {
   type TokenChoice,
   type TokenFilter,
   type TokenStore,
+  type TokenUse,
 } from './store.ts'
 import type { TokenRecord } from './token.ts'
 import { type Row, readRow, writeRow } from './token-row.ts'
@@ -61,6 +62,7 @@ export function prepareDatabase(database: DatabaseSync, file: string): void {
 
 class SqliteStore implements TokenStore {
   readonly authorityId: string
+  readonly cacheKey: Buffer
   readonly #file: string
   readonly #database: DatabaseSync
   readonly #statements: Readonly<Record<StatementName, StatementSync>>
@@ -70,6 +72,7 @@ class SqliteStore implements TokenStore {
     this.#file = file
     this.#database = database
     this.authorityId = String(readMeta(database, 'authority id'))
+    this.cacheKey = readCacheKey(database, file)
     const prepared = Object.entries(sql).map(([name, text]) => [name, database.prepare(text)])
     this.#statements = Object.fromEntries(prepared)
   }
@@ -88,7 +91,7 @@ class SqliteStore implements TokenStore {
         this.#transact(() => {
           this.#run('insert', ...writeRow(record))
           for (const digest of digests) this.#run('insertSecret', digest, record.id)
-          this.#appendChange(record, record.createdAt)
+          this.#appendChange(record)
         })
         return true
       } catch (error) {
@@ -112,8 +115,18 @@ class SqliteStore implements TokenStore {
         const revoked = chosen
           .flatMap(({ id }) => this.#rows('revoke', id, by.at, by.by))
           .map(readRow)
-        for (const record of revoked) this.#appendChange(record, by.at)
+        for (const record of revoked) this.#appendChange(record)
         return { revoked, already: chosen.filter(({ revokedAt }) => revokedAt !== null) }
+      }),
+    )
+  }
+
+  async recordUse(uses: readonly TokenUse[]): Promise<void> {
+    answer(() =>
+      this.#transact(() => {
+        for (const { tokenId, at, address, protocol } of uses) {
+          this.#run('recordUse', tokenId, at, address, protocol)
+        }
       }),
     )
   }
@@ -131,6 +144,10 @@ class SqliteStore implements TokenStore {
     return answer(() => Number(this.#row('lastChange')?.seq))
   }
 
+  async positionBefore(time: number): Promise<number> {
+    return answer(() => Number(this.#row('positionBefore', time)?.seq))
+  }
+
   async changesSince(seq: number, limit: number): Promise<readonly TokenChange[]> {
     return answer(() => {
       try {
@@ -142,6 +159,20 @@ class SqliteStore implements TokenStore {
         throw error
       }
     })
+  }
+
+  /** Every commit writes to the file beside the database (WAL) first; where no event comes, the poll is left. */
+  watch(hint: () => void): () => void {
+    const log = `${basename(this.#file)}-wal`
+    try {
+      const watcher = watch(dirname(this.#file), { persistent: false }, (_event, name) => {
+        if (name === log) hint()
+      })
+      watcher.on('error', () => watcher.close())
+      return () => watcher.close()
+    } catch {
+      return () => {}
+    }
   }
 
   async close(): Promise<void> {
@@ -156,9 +187,10 @@ class SqliteStore implements TokenStore {
     return this.#rows('find', choice.digest)
   }
 
-  #appendChange(record: TokenRecord, at: number): void {
+  /** Its time is that of the commit: an imported token is older than its change. */
+  #appendChange(record: TokenRecord): void {
     const digests = this.#rows('digests', record.id).map((row) => row.digest as Uint8Array)
-    this.#run('insertChange', record.id, Buffer.concat(digests), record.version, at)
+    this.#run('insertChange', record.id, Buffer.concat(digests), record.version, Date.now())
   }
 
   /** A deferred transaction that reads and then writes fails whenever another process wrote: IMMEDIATE. */
@@ -185,6 +217,14 @@ class SqliteStore implements TokenStore {
   #run(name: StatementName, ...values: SQLInputValue[]): void {
     this.#statements[name].run(bind(values))
   }
+}
+
+const cacheKeyBytes = 32
+
+function readCacheKey(database: DatabaseSync, file: string): Buffer {
+  const key = Buffer.from(readMeta(database, 'cache key') ?? '', 'base64')
+  if (key.length === cacheKeyBytes) return key
+  throw new Error(`${file} has lost the key of its caches; restore its table meta from a backup`)
 }
 
 function readOne(row: Row | undefined): TokenRecord | undefined {

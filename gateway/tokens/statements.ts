@@ -29,10 +29,14 @@ export const sql = {
       UNION SELECT t.id FROM tokens t JOIN family f ON t.parent_id = f.id)
     UPDATE tokens SET version = version + 1, revoked_at = $2, revoked_by = $3
     WHERE revoked_at IS NULL AND id IN (SELECT id FROM family) RETURNING *`,
+  recordUse: `UPDATE tokens SET last_used_at = $2, last_used_from = $3, last_used_for = $4
+    WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)`,
   pruneTokens: `DELETE FROM tokens WHERE coalesce(revoked_at, expires_at) <= $1
     AND NOT EXISTS (SELECT 1 FROM tokens c WHERE c.parent_id = tokens.id)`,
   pruneChanges: 'DELETE FROM changes WHERE changed_at <= $1',
   lastChange: 'SELECT coalesce(max(seq), 0) AS seq FROM changes',
+  // Read from the newest back to the first that is older: it looks at no more than is asked for.
+  positionBefore: 'SELECT coalesce(max(seq), 0) AS seq FROM changes WHERE changed_at < $1',
   changesSince:
     'SELECT seq, token_id, digests, version FROM changes WHERE seq > $1 ORDER BY seq LIMIT $2',
 } as const

@@ -10,6 +10,8 @@ import type { TokenRecord, TokenState } from './token.ts'
 export type TokenStore = {
   /** Identifies this authority for good: caches that several authorities share are kept apart by it. */
   readonly authorityId: string
+  /** 32 bytes under which shared caches seal what they hold. Nobody but this authority's gateways has it. */
+  readonly cacheKey: Buffer
   /** The record that a secret belongs to, revoked and expired ones too; undefined: no such secret. */
   find(digest: Buffer): Promise<TokenRecord | undefined>
   get(id: string): Promise<TokenRecord | undefined>
@@ -19,12 +21,24 @@ export type TokenStore = {
   list(filter: TokenFilter): Promise<readonly TokenRecord[]>
   /** Revokes the tokens chosen and all that descend from them. */
   revoke(choice: TokenChoice, by: Revoker): Promise<Revocation>
+  /**
+   * Writes when, from where and for what tokens were last used, all or nothing. It raises no `version` and
+   * appends no change; an older use never replaces a newer one.
+   */
+  recordUse(uses: readonly TokenUse[]): Promise<void>
   /** Deletes tokens that ended longer than `retentionMs` ago. */
   prune(now: number): Promise<void>
   /** The position of the newest change; 0 where there is none. */
   lastChange(): Promise<number>
+  /** The position before the changes that were made at or after a time (wall clock, milliseconds). */
+  positionBefore(time: number): Promise<number>
   /** Changes after the position `seq`, oldest first, `limit` at most. */
   changesSince(seq: number, limit: number): Promise<readonly TokenChange[]>
+  /**
+   * Calls back when something may have been committed, until the returned function is called. A hint that
+   * may be missing, early or wrong: nothing may depend on it.
+   */
+  watch(hint: () => void): () => void
   close(): Promise<void>
 }
 
@@ -55,10 +69,21 @@ export type Revocation = {
   readonly already: readonly TokenRecord[]
 }
 
+/** A request that a token permitted. */
+export type TokenUse = {
+  readonly tokenId: string
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  /** The client's. */
+  readonly address: string
+  readonly protocol: NonNullable<TokenRecord['lastUsedFor']>
+}
+
 /** One entry of the change feed: a token was created, or changed in anything but its last use. */
 export type TokenChange = {
   readonly seq: number
   readonly tokenId: string
+  /** Of every secret that found the token before the change or finds it after. */
   readonly digests: readonly Buffer[]
   readonly version: number
 }

@@ -179,11 +179,11 @@ t.test('list shows a table, or an array of records, and never a secret', async (
 
   const { stdout } = await run(['list'])
   const lines = stdout.split('\n')
-  t.match(lines[0], /^ID +NAME +SUBJECT +SCOPES +STATE +EXPIRES +HINT$/)
+  t.match(lines[0], /^ID +NAME +SUBJECT +SCOPES +STATE +EXPIRES +LAST USED +HINT$/)
   const about = lines.find((line) => line.includes('alice')) ?? ''
   t.match(
     about,
-    new RegExp(`^${alice.id} +laptop +alice +source:read +active +20\\S+Z +sgt_…....$`),
+    new RegExp(`^${alice.id} +laptop +alice +source:read +active +20\\S+Z +never +sgt_…....$`),
   )
   t.match(stdout, /bob +source:read +revoked/)
 

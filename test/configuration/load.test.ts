@@ -28,6 +28,7 @@ t.test('everything but the version has a default', async (t) => {
     management: { host: '127.0.0.1', port: 9090 },
     tokens: {
       authority: { kind: 'sqlite', file: join(folder, 'var/tokens.db') },
+      redis: undefined,
       cache: { entries: 100_000, freshMs: 30_000, staleMs: 60_000, absentMs: 5000 },
       lifetime: { defaultMs: 90 * 86_400_000, maxMs: 400 * 86_400_000 },
     },

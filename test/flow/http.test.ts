@@ -47,7 +47,6 @@ const small: Gateway = await startGateway({
 })
 t.teardown(async () => {
   await Promise.all([gateway.stop(), small.stop()])
-  t.strictSame(upstream.violations, [], 'the upstream got well-formed requests only')
   await upstream.stop()
 })
 const [reader, stranger, revoked] = await Promise.all([
@@ -445,6 +444,13 @@ t.test('a connection serves one request after the other, in order', async (t) =>
   })
 })
 
+t.test('a connection that the client wants closed is closed', async (t) => {
+  const bytes = writeRequest('GET /public/last', ['Connection: close'])
+  const reply = readReply(await send(gateway.url, bytes, { until: 'close' }))
+  t.equal(reply.status, 200)
+  t.equal(reply.field('Connection'), 'close')
+})
+
 t.test('a request that cannot be read does not harm the one before it', async (t) => {
   const text = await send(gateway.url, `${writeRequest('GET /public/good')}GARBAGE\r\n\r\n`, {
     until: 'close',
@@ -651,15 +657,6 @@ t.test('one log line a request, with these fields and no secret', async (t) => {
   await line('log-5', 'GET /things/9', [`Authorization: Bearer ${stranger}`])
   await line('log-6', 'GET /things/9', ['OSF-TOKEN: something-unknown-and-secret'])
   await line('log-7', 'GET /nowhere?api_token=in-the-query', [])
-  const unread = readReply(await send(gateway.url, 'FROB / HTTP/1.1\r\nHost: a\r\n\r\n'))
-  const id = unread.field('X-Request-Id')
-  t.match(await gateway.logged('a head that is none', (entry) => entry.requestId === id), {
-    msg: 'request',
-    status: 400,
-    outcome: 'deny',
-    reason: 'bad_request',
-    address: '127.0.0.1',
-  })
   const lines = gateway.log().filter((entry) => entry.msg === 'request')
   for (const id of ['log-1', 'log-2', 'log-3', 'log-4', 'log-5', 'log-6', 'log-7']) {
     t.equal(lines.filter((entry) => entry.requestId === id).length, 1, `${id}: one line`)
@@ -678,6 +675,22 @@ t.test('one log line a request, with these fields and no secret', async (t) => {
   ]) {
     t.notOk(gateway.messages().includes(secret), 'no secret, no query')
   }
+})
+
+t.test('a head that never became a request has its log line too', async (t) => {
+  const rows: [bytes: string, expected: object, why: string][] = [
+    ['FROB / HTTP/1.1\r\nHost: a\r\n\r\n', { status: 400, reason: 'bad_request' }, 'no method'],
+    [writeRequest('CONNECT a:1'), { status: 405, reason: 'method_not_allowed' }, 'CONNECT'],
+  ]
+  for (const [bytes, expected, why] of rows) {
+    const id = readReply(await send(gateway.url, bytes)).field('X-Request-Id')
+    const line = await gateway.logged(why, (entry) => entry.requestId === id)
+    t.match(line, { msg: 'request', outcome: 'deny', address: '127.0.0.1', ...expected }, why)
+  }
+})
+
+t.test('all that ever came upstream was well-formed', async (t) => {
+  t.strictSame(upstream.violations, [])
 })
 
 /** Every whole reply of the text, to requests other than HEAD. */

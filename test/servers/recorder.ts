@@ -39,6 +39,8 @@ export type Script = {
   readonly raw?: string | Buffer
   /** What happens instead of a clean end: FIN, RST, or silence with the connection open. */
   readonly ending?: 'close' | 'reset' | 'stall'
+  /** The ending waits for it. */
+  readonly after?: Promise<unknown>
 }
 
 /** `undefined` answers with the echo. */
@@ -53,6 +55,8 @@ export type Recorder = {
   readonly violations: readonly string[]
   /** Connections accepted so far. */
   readonly connections: number
+  /** Connections that are open now. */
+  readonly open: number
   /** Sets how to answer from now on. `at: 'head'` answers before the body is read, which then goes on. */
   respond(responder: Responder, at?: 'head' | 'body'): void
   /** Stops, or goes on, reading from every connection. */
@@ -120,6 +124,9 @@ export async function startRecorder(): Promise<Recorder> {
     violations,
     get connections() {
       return connections
+    },
+    get open() {
+      return sockets.size
     },
     respond: (next, at = 'body') => {
       responder = next
@@ -189,6 +196,7 @@ async function reply(socket: net.Socket, request: Recorded, responder: Responder
   }
   if (script.raw !== undefined) await write(socket, script.raw)
   else await writeReply(socket, request, script)
+  await script.after
   if (script.ending === 'close') socket.end()
   else if (script.ending === 'reset') socket.resetAndDestroy()
 }

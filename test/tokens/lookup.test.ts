@@ -38,7 +38,7 @@ function openLookup(t: Test, settings: Partial<typeof cache> = {}) {
       }
     },
   })
-  const lookup = new TokenLookup(counting, { ...cache, ...settings }, () => time.now)
+  const lookup = new TokenLookup(counting, { ...cache, ...settings }, { clock: () => time.now })
   t.teardown(async () => {
     lookup.close()
     await store.close()

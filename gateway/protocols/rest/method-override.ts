@@ -13,7 +13,9 @@ import type { FieldList, RequestBody } from '../protocol.ts'
 /** A longer form may hide `_method` behind it. */
 export const formBytesMax = 64 * 1024
 
-const overrideFields = ['x-http-method-override', 'x-http-method', 'x-method-override']
+/** X-HTTP-Method-Override, X-HTTP-Method and X-Method-Override, in any spelling that CGI makes one of. */
+const overrideField =
+  /^x[^a-z0-9](?:http[^a-z0-9]method(?:[^a-z0-9]override)?|method[^a-z0-9]override)$/i
 const queryType = 'application/x-www-form-urlencoded'
 const methods = new Set(METHODS)
 
@@ -27,7 +29,7 @@ export function readHeadOverride(
   query: string | undefined,
 ): string {
   if (route.methodOverride === 'ignored') return method
-  const asked = overrideFields.flatMap((name) => fieldValues(fields, name))
+  const asked = fields.filter((_, i) => i % 2 === 1 && overrideField.test(fields[i - 1] as string))
   if (query !== undefined) asked.push(...readQueryMethods(query))
   return effectiveMethod(route, method, asked)
 }
@@ -54,7 +56,9 @@ export async function readBodyOverride(
   }
   const bytes = await readWhole(body)
   const type = fieldValue(fields, 'content-type')?.trim() || queryType
-  const asked = readFormFields(type, bytes)?.get('_method') ?? []
+  const asked = [...(readFormFields(type, bytes)?.get('_method') ?? [])]
+  // Only POST is looked into: another method is what the head has asked for.
+  if (asked.length > 0 && method !== 'POST') asked.push(method)
   return { method: effectiveMethod(route, method, asked), bytes }
 }
 
@@ -101,6 +105,10 @@ function effectiveMethod(route: Route, method: string, asked: readonly string[])
   const wanted = first.toUpperCase()
   if (asked.some((other) => other.toUpperCase() !== wanted) || !methods.has(wanted)) {
     throw new GatewayError('bad_request', 'the method override names no method, or more than one')
+  }
+  // The reply to HEAD has a length and no body, which the client, having sent another method, waits for.
+  if (wanted === 'HEAD' && method !== 'HEAD') {
+    throw new GatewayError('bad_request', 'a method cannot be overridden to HEAD; send HEAD itself')
   }
   return wanted
 }

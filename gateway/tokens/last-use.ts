@@ -1,0 +1,127 @@
+// Last use of tokens: when, from which address and for which protocol a token last permitted a request. A
+// use counts when the token was active and the request was permitted, git's ref updates included; what the
+// upstream made of it does not matter. Requests only note it; a timer writes what was noted, many tokens a
+// transaction, each at most every 30 s, so that a busy token costs no more than one that is used at times.
+// The latest use is never lost to that: it waits, and is written when its time has come, or at the end. A
+// failure keeps what was noted for the next time. Nothing here fails a request or delays it.
+
+import { setTimeout as pause, setImmediate } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
+import type { TokenStore, TokenUse } from './store.ts'
+
+/** A token's use is written at most so often. */
+export const useIntervalMs = 30_000
+/** How often what was noted is written. */
+export const writeIntervalMs = 2_000
+/** A transaction of so many holds the process and the authority's lock for a few milliseconds. */
+export const usesPerWriteMax = 500
+/** Tokens remembered, written or not; beyond them the one that was used longest ago is forgotten. */
+export const tokensMax = 50_000
+
+const closeTriesMax = 10
+const closeRetryMs = 100
+
+/** What the writer tells of: the first failure after a success, and the first success after it. */
+export type LastUseEvents = { failed?(error: unknown): void; recovered?(): void }
+
+type Entry = { -readonly [Key in keyof TokenUse]: TokenUse[Key] } & { writtenAt: number }
+
+/** One for each process and authority. The store stays the caller's to close. */
+export class LastUse {
+  readonly #store: Pick<TokenStore, 'recordUse'>
+  readonly #clock: () => number
+  readonly #unwritten = new Set<Entry>()
+  readonly #entries: LRUCache<string, Entry>
+  #writing: Promise<void> = Promise.resolve()
+  #isFailing = false
+  #timer: NodeJS.Timeout | undefined
+
+  /** `clock` is monotonic, in milliseconds. */
+  constructor(
+    store: Pick<TokenStore, 'recordUse'>,
+    clock: () => number = () => performance.now(),
+    tokens = tokensMax,
+  ) {
+    this.#store = store
+    this.#clock = clock
+    this.#entries = new LRUCache({
+      max: tokens,
+      dispose: (entry) => this.#unwritten.delete(entry),
+    })
+  }
+
+  /** Notes a use; takes no time to speak of. `at`: the wall clock's milliseconds. */
+  note(tokenId: string, address: string, protocol: TokenUse['protocol'], at: number): void {
+    let entry = this.#entries.get(tokenId)
+    if (entry === undefined) {
+      entry = { tokenId, at, address, protocol, writtenAt: Number.NEGATIVE_INFINITY }
+      this.#entries.set(tokenId, entry)
+    } else {
+      entry.at = at
+      entry.address = address
+      entry.protocol = protocol
+    }
+    this.#unwritten.add(entry)
+  }
+
+  /** Begins to write. The timer does not keep the process alive. */
+  start(events: LastUseEvents = {}): void {
+    this.#timer = setTimeout(async () => {
+      await this.writeDue(events)
+      if (this.#timer !== undefined) this.start(events)
+    }, writeIntervalMs).unref()
+  }
+
+  /** Writes what is due now. Never rejects. */
+  writeDue(events: LastUseEvents = {}): Promise<void> {
+    const at = this.#clock()
+    const due = [...this.#unwritten].filter(({ writtenAt }) => at - writtenAt >= useIntervalMs)
+    this.#writing = this.#write(due).then(
+      () => {
+        if (this.#isFailing) events.recovered?.()
+        this.#isFailing = false
+      },
+      (error: unknown) => {
+        if (!this.#isFailing) events.failed?.(error)
+        this.#isFailing = true
+      },
+    )
+    return this.#writing
+  }
+
+  /** Writes all that was noted, and no more. Resolves with the number of tokens whose use was lost. */
+  async close(): Promise<number> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    await this.#writing
+    for (let tries = 1; this.#unwritten.size > 0 && tries <= closeTriesMax; tries++) {
+      if (tries > 1) await pause(closeRetryMs)
+      await this.#write([...this.#unwritten]).catch(() => {})
+    }
+    return this.#unwritten.size
+  }
+
+  async #write(entries: readonly Entry[]): Promise<void> {
+    for (let first = 0; first < entries.length; first += usesPerWriteMax) {
+      // Between two transactions requests and other processes have their turn.
+      if (first > 0) await setImmediate()
+      await this.#writeSome(entries.slice(first, first + usesPerWriteMax))
+    }
+  }
+
+  async #writeSome(entries: readonly Entry[]): Promise<void> {
+    // What is noted while the store writes stays for the next time.
+    const uses = entries.map((entry) => ({ ...entry }))
+    for (const entry of entries) this.#unwritten.delete(entry)
+    try {
+      await this.#store.recordUse(uses)
+      const at = this.#clock()
+      for (const entry of entries) entry.writtenAt = at
+    } catch (error) {
+      for (const entry of entries) {
+        if (this.#entries.peek(entry.tokenId) === entry) this.#unwritten.add(entry)
+      }
+      throw error
+    }
+  }
+}

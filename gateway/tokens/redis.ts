@@ -1,0 +1,308 @@
+// The shared cache: records that some process has read from the authority, in Redis, for every process.
+// It caches records, never decisions and never absences: those would let a flood of unknown tokens push out
+// the known ones, and a lie refuse a good token. Nothing here is ever an outage of the gateway: what Redis
+// cannot tell is a miss, and the authority is asked.
+//
+// It is used only while it is known to hold no record older than a change that this process has seen: after
+// every connection, every failed write of a change and every silence, the change feed is read and the
+// changes of the last `sharedLifetimeMs` are written to it first. What is read is compared with them all the
+// same (recent-changes.ts), because Redis may lose what was written to it.
+
+import type { TokenSettings } from '../configuration/configuration.ts'
+import { Breaker, probeDelayMs } from './breaker.ts'
+import type { LookupObserver } from './observer.ts'
+import {
+  clockSkewMsMax,
+  lookupDeadlineMs,
+  type RecentChanges,
+  sharedLifetimeMs,
+} from './recent-changes.ts'
+import { commandTimeoutMs, RedisFailure, type RedisLink } from './redis-link.ts'
+import { type SharedRecord, SharedSeal, sharedValueBytesMax } from './shared-value.ts'
+import type { TokenChange, TokenStore } from './store.ts'
+import type { TokenRecord } from './token.ts'
+
+/** Commands under way; beyond them Redis is not asked. */
+export const commandsMax = 1_000
+/** Changes written at the same time. */
+const changesPerRoundMax = 64
+/** A silence this much longer than the timeout is this process's own: it was busy elsewhere. */
+const ownDelayMs = 25
+/** Tries without an answer until a connection that looks alive is given up. */
+const silentProbesMax = 3
+
+/** A record from the shared cache and how long ago the authority was asked for it. */
+export type SharedAnswer = { readonly record: TokenRecord; readonly ageMs: number }
+
+export type RedisCacheOptions = {
+  readonly link: RedisLink
+  readonly store: TokenStore
+  readonly cache: TokenSettings['cache']
+  readonly changes: RecentChanges
+  /** Reads the change feed, from after the call. */
+  readonly catchUp: () => Promise<void>
+  /** Up to where the feed was read. */
+  readonly position: () => number
+  readonly observer: LookupObserver
+  /** A message says that the feed has moved. */
+  readonly wake: () => void
+  /** Wall clock, milliseconds. */
+  readonly now: () => number
+}
+
+/** One for each process and authority. */
+export class RedisCache {
+  readonly #options: RedisCacheOptions
+  readonly #seal: SharedSeal
+  readonly #channel: string
+  readonly #lifetimeMs: number
+  readonly #breaker = new Breaker()
+  #inFlight = 0
+  /** Counts connections: what was begun on an earlier one decides nothing. */
+  #connection = 0
+  #repeatedUpTo = Number.NEGATIVE_INFINITY
+  #repeating: Promise<void> | undefined
+  #isRecovering = false
+  #silentProbes = 0
+  #heardPosition = 0
+  #timer: NodeJS.Timeout | undefined
+  #isUp: boolean | undefined
+  #isClosed = false
+
+  constructor(options: RedisCacheOptions) {
+    const { store, cache } = options
+    this.#options = options
+    this.#seal = new SharedSeal(store.authorityId, store.cacheKey)
+    this.#channel = `scopegate:${store.authorityId}`
+    this.#lifetimeMs = sharedLifetimeMs(cache)
+  }
+
+  /** Connects. */
+  open(): void {
+    this.#options.link.open(this.#channel, {
+      ready: () => {
+        this.#connection += 1
+        this.#silentProbes = 0
+        this.#suspend('')
+        void this.#recover()
+      },
+      lost: (reason) => {
+        this.#connection += 1
+        this.#suspend(reason)
+      },
+      message: (text) => this.#hear(text),
+    })
+  }
+
+  /** Does it make sense to ask? */
+  get isUsable(): boolean {
+    return !this.#breaker.isOpen && this.#options.link.isReady && this.#inFlight < commandsMax
+  }
+
+  /** The record of a digest, younger than `fresh` and `stale` together; undefined: ask the authority. */
+  async find(digest: Buffer): Promise<SharedAnswer | undefined> {
+    const { link, observer } = this.#options
+    const key = this.#seal.keyOf(digest)
+    const beganAt = performance.now()
+    const durationMs = () => performance.now() - beganAt
+    let value: Buffer | undefined
+    try {
+      value = await this.#command(() => link.read(key))
+    } catch {
+      observer.lookup?.('redis', 'error', durationMs())
+      return undefined
+    }
+    const answer = value === undefined ? 'miss' : this.#judge(key, value)
+    observer.lookup?.('redis', typeof answer === 'string' ? answer : 'hit', durationMs())
+    if (answer === 'invalid') this.#drop(key, value as Buffer)
+    return typeof answer === 'string' ? undefined : answer
+  }
+
+  /**
+   * Shares an answer of the authority, `ageMs` after it was asked at a position of the feed. Nobody waits
+   * for it, and what is too old is dropped.
+   */
+  fill(digest: Buffer, record: TokenRecord, ageMs: number, position: number): void {
+    if (!this.isUsable || ageMs > lookupDeadlineMs) return
+    const readAt = Math.round(this.#options.now() - ageMs)
+    const shared = { record, version: record.version, readAt, position }
+    this.#write(digest, shared).catch(() => {})
+  }
+
+  /** The feed has brought changes: they are written to Redis, and other processes woken. */
+  changed(): void {
+    if (this.#breaker.isOpen || !this.#options.link.isReady) return
+    const position = this.#options.position()
+    if (position > this.#heardPosition) {
+      this.#heardPosition = position
+      this.#command(() => this.#options.link.publish(this.#channel, String(position))).catch(
+        () => {},
+      )
+    }
+    this.#repeat().catch((error) => this.#fail(error))
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#breaker.open()
+    clearTimeout(this.#timer)
+    this.#options.link.close()
+  }
+
+  /** An answer, or the word for why there is none. */
+  #judge(key: string, value: Buffer): SharedAnswer | 'miss' | 'invalid' {
+    if (value.length > sharedValueBytesMax) return 'invalid'
+    const shared = this.#seal.unseal(key, value.toString('utf8'))
+    if (shared === 'foreign') return 'miss'
+    if (shared === 'forged') return 'invalid'
+    const { record, version, readAt, position } = shared
+    const { cache, changes, now } = this.#options
+    const ageMs = now() - readAt
+    if (ageMs < -clockSkewMsMax) return 'invalid'
+    if (record === null || ageMs >= cache.freshMs + cache.staleMs) return 'miss'
+    if (changes.isOutdated(record.id, version, position)) return 'miss'
+    return { record, ageMs: Math.max(0, ageMs) }
+  }
+
+  #drop(key: string, value: Buffer): void {
+    if (!this.isUsable) return
+    this.#command(() => this.#options.link.drop(key, value)).catch(() => {})
+  }
+
+  async #write(digest: Buffer, shared: SharedRecord): Promise<void> {
+    const key = this.#seal.keyOf(digest)
+    const value = this.#seal.seal(key, shared)
+    const { version, readAt } = shared
+    await this.#command(() =>
+      this.#options.link.keepNewer(key, value, version, readAt, this.#lifetimeMs),
+    )
+  }
+
+  /** Runs a command; what it says of Redis goes to the breaker. */
+  async #command<T>(run: () => Promise<T>): Promise<T> {
+    const connection = this.#connection
+    const beganAt = performance.now()
+    this.#inFlight += 1
+    try {
+      const reply = await run()
+      if (connection === this.#connection) this.#breaker.succeeded()
+      return reply
+    } catch (error) {
+      if (connection === this.#connection) {
+        const isOwn = performance.now() - beganAt > commandTimeoutMs + ownDelayMs
+        const kind = error instanceof RedisFailure && !isOwn ? error.kind : 'error'
+        if (this.#breaker.failed(kind)) this.#suspend(reasonOf(error))
+      }
+      throw error
+    } finally {
+      this.#inFlight -= 1
+    }
+  }
+
+  /** Nothing is asked of Redis until it has recovered, which is tried in a second. */
+  #suspend(reason: string): void {
+    this.#breaker.open()
+    if (reason !== '') this.#tell(false, reason)
+    if (this.#isClosed) return
+    clearTimeout(this.#timer)
+    const delayMs = probeDelayMs(Math.random())
+    this.#timer = setTimeout(() => void this.#recover(), delayMs).unref()
+  }
+
+  #fail(error: unknown): void {
+    this.#suspend(reasonOf(error))
+  }
+
+  /** Opens it for use when it takes writes and has been told of every change. Never rejects. */
+  async #recover(): Promise<void> {
+    const { link, catchUp } = this.#options
+    if (this.#isClosed || this.#isRecovering || !link.isReady) return
+    this.#isRecovering = true
+    const connection = this.#connection
+    try {
+      await this.#probe()
+      await catchUp()
+      await this.#repeating?.catch(() => {})
+      this.#repeatedUpTo = Number.NEGATIVE_INFINITY
+      await this.#repeat()
+      if (connection !== this.#connection || this.#isClosed) return
+      clearTimeout(this.#timer)
+      this.#silentProbes = 0
+      this.#breaker.close()
+      this.#tell(true)
+    } catch (error) {
+      if (connection === this.#connection) this.#fail(error)
+    } finally {
+      this.#isRecovering = false
+      // A connection that came meanwhile found this one at work.
+      if (connection !== this.#connection) void this.#recover()
+    }
+  }
+
+  /** Who takes no writes (a replica, a full server) cannot be told of changes. */
+  async #probe(): Promise<void> {
+    try {
+      const at = Math.round(this.#options.now())
+      await this.#options.link.keepNewer(`${this.#channel}:probe`, '', 0, at, this.#lifetimeMs)
+    } catch (error) {
+      const isSilent = error instanceof RedisFailure && error.kind === 'silence'
+      this.#silentProbes = isSilent ? this.#silentProbes + 1 : 0
+      if (this.#silentProbes >= silentProbesMax) {
+        this.#silentProbes = 0
+        this.#options.link.reconnect()
+      }
+      throw error
+    }
+  }
+
+  /** Writes every remembered change that was not written yet; one such writing at a time. */
+  async #repeat(): Promise<void> {
+    while (this.#repeating !== undefined) await this.#repeating
+    this.#repeating = this.#repeatRest().finally(() => {
+      this.#repeating = undefined
+    })
+    return this.#repeating
+  }
+
+  async #repeatRest(): Promise<void> {
+    for (;;) {
+      const round = this.#options.changes.after(this.#repeatedUpTo, changesPerRoundMax)
+      const last = round.at(-1)
+      if (last === undefined) return
+      const writes = round.flatMap((change) =>
+        change.digests.map((digest) => this.#repeatOne(change, digest)),
+      )
+      await Promise.all(writes)
+      this.#repeatedUpTo = last.seq
+    }
+  }
+
+  /** The record as it is now, or a tombstone where the secret finds it no more. */
+  async #repeatOne(change: TokenChange, digest: Buffer): Promise<void> {
+    const readAt = Math.round(this.#options.now())
+    const position = this.#options.position()
+    const found = await this.#options.store.find(digest)
+    const record = found !== undefined && found.version >= change.version ? found : null
+    const version = record?.version ?? change.version
+    await this.#write(digest, { record, version, readAt, position })
+  }
+
+  #hear(text: string): void {
+    const position = Number(text)
+    if (text !== '' && !Number.isSafeInteger(position)) return
+    if (text !== '' && position <= this.#options.position()) return
+    // Not told again when the feed has been read up to there.
+    if (position > this.#heardPosition) this.#heardPosition = position
+    this.#options.wake()
+  }
+
+  #tell(isUp: boolean, reason?: string): void {
+    if (isUp === this.#isUp || this.#isClosed) return
+    this.#isUp = isUp
+    this.#options.observer.dependency?.('redis', isUp, reason)
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof RedisFailure ? error.message : 'the authority cannot be read'
+}
