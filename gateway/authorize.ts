@@ -12,7 +12,8 @@ import type { Progress } from './refusal.ts'
 import type { Snapshot } from './snapshot.ts'
 import { writeTime } from './tokens/token.ts'
 
-const nobody: Rights = { scopes: [], resources: null, allowedIps: null }
+/** What a request without a token may do. */
+export const nobody: Rights = { scopes: [], resources: null, allowedIps: null }
 
 /** Finds the token's record where a requirement of the request asks for one (401, 429, 503). */
 export async function authenticate(
@@ -25,7 +26,7 @@ export async function authenticate(
   const { rawHeaders } = exchange.req
   const found = readCredentials(rawHeaders, target.query, match.route.credentials)
   if (found.kind === 'none') {
-    if (isMet(intent, needsNoToken)) return
+    if (needsNoToken(intent)) return
     throw new GatewayError('token_required', 'a token is required; none was sent')
   }
   exchange.presented = true
@@ -41,8 +42,11 @@ export async function authenticate(
   throw new GatewayError('invalid_token', `token ${lookup.kind} on ${writeTime(at)}`)
 }
 
-function needsNoToken({ requirement }: Access): boolean {
-  return requirement?.kind === 'public' || requirement?.kind === 'optional'
+/** May the request go on where no token was presented? */
+export function needsNoToken(intent: Intent): boolean {
+  const isFree = ({ requirement }: Access) =>
+    requirement?.kind === 'public' || requirement?.kind === 'optional'
+  return isMet(intent, isFree)
 }
 
 function isMet(intent: Intent, test: (access: Access) => boolean): boolean {
@@ -81,7 +85,10 @@ export function reconsiderLater(
 }
 
 /** Undefined where all of the accesses, or with `any` one of them, are permitted. */
-function firstDenial(intent: Intent, decideOn: (access: Access) => Decision): Denial | undefined {
+export function firstDenial(
+  intent: Intent,
+  decideOn: (access: Access) => Decision,
+): Denial | undefined {
   let first: Denial | undefined
   for (const access of intent.accesses) {
     const decision = decideOn(access)

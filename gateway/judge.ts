@@ -1,13 +1,16 @@
 // The decision for one request without sending it: the same target, matcher, protocols and decision as the
 // pipeline's, over no socket. For `explain`, and for the routes' examples.
 
+import { firstDenial, needsNoToken, nobody } from './authorize.ts'
 import type { Configuration } from './configuration/configuration.ts'
-import type { Access, Decision, Rights } from './decision/access.ts'
+import type { Access, Rights } from './decision/access.ts'
 import { decide, describeDenial, narrowestScopes } from './decision/decide.ts'
 import { pathScopeFor } from './decision/path-scope.ts'
 import { GatewayError } from './errors.ts'
+import { readFraming } from './listener/framing.ts'
 import { readTarget } from './listener/target.ts'
 import type { Intent, ProtocolRequest } from './protocols/protocol.ts'
+import { readHeadOverride } from './protocols/rest/method-override.ts'
 import { protocols } from './refusal.ts'
 import { buildMatcher, type Matcher } from './routes/matcher.ts'
 import { checkRouteRules, findRoute } from './routes/rules.ts'
@@ -77,26 +80,32 @@ function judgeRequest(
   question: Question,
   seen: { route?: string; path?: string },
 ): Omit<Judgement, 'granted'> {
-  const { method, rights } = question
+  const { method, rights, address = '127.0.0.1' } = question
+  readFraming({ method, httpVersion: '1.1', headers: {} })
   const { host, rawTarget, scheme } = splitUrl(question.url)
   const target = readTarget(rawTarget, [host], scheme)
   seen.path = target.path
-  const match = findRoute(matcherOf(configuration), target, method)
-  const { route } = match
+  const matcher = matcherOf(configuration)
+  const { route } = findRoute(matcher, target, method)
   seen.route = route.name
   checkRouteRules(route, target, method, false)
-  const request: ProtocolRequest = { method, target, match, fields: pushType }
+  const asked =
+    route.protocol === 'rest' ? readHeadOverride(route, method, [], target.query) : method
+  const match = findRoute(matcher, target, asked)
+  const request: ProtocolRequest = { method: asked, target, match, fields: pushType }
   const intent = withQuestion(protocols[route.protocol].read(request), request, question)
-  const required = requiredScopes(intent.accesses)
-  const shared = { route: route.name, path: target.path, required }
-  const outcome = decideAll(configuration, question, intent)
-  if (outcome.outcome === 'permit') {
+  const shared = { route: route.name, path: target.path, required: requiredScopes(intent.accesses) }
+  const denial = firstDenial(intent, (access) =>
+    decide(rights ?? nobody, access, address, configuration.scopes),
+  )
+  const needsToken = rights === undefined && !needsNoToken(intent)
+  if (denial === undefined && !needsToken) {
     const detail = `${method} ${target.path} is permitted`
     return { ...shared, outcome: 'permit', status: 200, reason: 'permitted', suggest: [], detail }
   }
-  const { access } = outcome
-  const suggest = narrowestScopes(access.requirement, configuration.scopes, access)
-  if (rights === undefined) {
+  const access = denial?.access ?? intent.accesses[0]
+  const suggest = narrowestScopes(access?.requirement, configuration.scopes, access)
+  if (denial === undefined || needsToken) {
     const detail = 'a token is required; none was given'
     return { ...shared, outcome: 'deny', status: 401, reason: 'token_required', suggest, detail }
   }
@@ -104,23 +113,10 @@ function judgeRequest(
     ...shared,
     outcome: 'deny',
     status: 403,
-    reason: outcome.reason,
-    suggest: outcome.reason === 'insufficient_scope' ? suggest : [],
-    detail: describeDenial(outcome),
+    reason: denial.reason,
+    suggest: denial.reason === 'insufficient_scope' ? suggest : [],
+    detail: describeDenial(denial),
   }
-}
-
-function decideAll(
-  configuration: Configuration,
-  { rights, address = '127.0.0.1' }: Question,
-  { accesses, quantifier }: Intent,
-): Decision {
-  const held = rights ?? { scopes: [], resources: null, allowedIps: null }
-  const decisions = accesses.map((access) => decide(held, access, address, configuration.scopes))
-  const denied = decisions.find((decision) => decision.outcome === 'deny')
-  const permitted = decisions.some((decision) => decision.outcome === 'permit')
-  if (denied === undefined || (quantifier === 'any' && permitted)) return { outcome: 'permit' }
-  return denied
 }
 
 /** The accesses of the head, or those that the question names instead. */

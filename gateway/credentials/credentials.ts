@@ -3,6 +3,7 @@
 // alone: it stands in no log line and in no sentence.
 
 import { GatewayError } from '../errors.ts'
+import { looseName } from '../protocols/parameter-name.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 import type { Carrier } from '../routes/route.ts'
 
@@ -52,19 +53,25 @@ export function credentialFieldNames(carriers: readonly Carrier[]): ReadonlySet<
 }
 
 /**
- * The query without its credentials, in any percent-spelling of their names; byte for byte otherwise.
- * Undefined where nothing is left.
+ * The query without its credentials, in any spelling that an upstream may take for their names; byte for byte
+ * otherwise. Undefined where nothing is left.
  */
 export function withoutQueryCarriers(
   query: string | undefined,
   carriers: readonly Carrier[],
 ): string | undefined {
   if (query === undefined) return undefined
-  const names = carriers.flatMap((carrier) => (carrier.kind === 'query' ? [carrier.name] : []))
+  const names = carriers.flatMap((one) => (one.kind === 'query' ? [looseName(one.name)] : []))
   if (names.length === 0) return query
-  const pairs = query.split('&')
-  const kept = pairs.filter((pair) => !names.includes(decodeForm(splitAt(pair, '=')[0])))
-  return kept.length === 0 ? undefined : kept.join('&')
+  let kept: string | undefined
+  // Old servers take `;` for a separator too. Each parameter has its separator before it.
+  const parts = query.split(/([&;])/)
+  for (let i = 0; i < parts.length; i += 2) {
+    const pair = parts[i] as string
+    if (names.includes(looseName(splitAt(pair, '=')[0]))) continue
+    kept = kept === undefined ? pair : `${kept}${parts[i - 1]}${pair}`
+  }
+  return kept
 }
 
 function readCarrier(fields: FieldList, query: string | undefined, carrier: Carrier): Credentials {

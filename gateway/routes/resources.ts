@@ -3,6 +3,7 @@
 // could read otherwise counts as absent, and then the limit denies. Pure.
 
 import type { RequestTarget } from '../listener/target.ts'
+import { looseName } from '../protocols/parameter-name.ts'
 import { bareRepository } from './git-service.ts'
 import type { Match, ResourceSource } from './route.ts'
 
@@ -66,20 +67,3 @@ function readParameter(query: string, name: string): string | undefined {
 
 /** Characters that need no escape and separate nothing, and `/`. */
 const plainValue = /^[A-Za-z0-9._~/:@-]+$/
-
-/** A key as the most generous server would read it: `%66actory`, `Factory`, `factory[0]`, `+factory`. */
-function looseName(key: string): string {
-  const read = decode(key.replaceAll('+', ' '))
-  const end = read.search(/[[\0]/)
-  const bare = end === -1 ? read : read.slice(0, end)
-  return bare.trim().toLowerCase().replace(/[. ]/g, '_')
-}
-
-/** A key with escapes that are no UTF-8 stays as it is: no name is spelled so. */
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
-}

@@ -23,8 +23,8 @@ import { GatewayError } from '../errors.ts'
 import type { TokenLookup } from './lookup.ts'
 import { isWellFormed, type Lookup } from './token.ts'
 
-/** What an address may spend in a window: on sixty unknown tokens, or on ten repeats a second. */
-export const pointsMax = 600
+/** What an address may spend in a window: on ten unknown tokens a second, or on a hundred repeats. */
+export const pointsMax = 6_000
 export const windowSeconds = 60
 export const lookupPoints = 10
 export const repeatPoints = 1

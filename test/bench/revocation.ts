@@ -7,15 +7,9 @@ import { parseArgs } from 'node:util'
 import { Pool } from 'undici'
 import { commandBusyMs, openSqliteStore } from '../../gateway/tokens/sqlite.ts'
 import type { TokenStore } from '../../gateway/tokens/store.ts'
-import {
-  digestSecret,
-  hintOf,
-  makeSecret,
-  type TokenRecord,
-  uuidv7,
-} from '../../gateway/tokens/token.ts'
 import { startGateway } from '../servers/gateway.ts'
 import { startRecorder } from '../servers/recorder.ts'
+import { makeToken } from '../tokens/records.ts'
 
 const loadConnections = 8
 const giveUpMs = 5_000
@@ -37,7 +31,7 @@ async function measure(name: string, tokens: object): Promise<void> {
   })
   const store = openSqliteStore(join(gateway.folder, 'tokens.db'), { busyMs: commandBusyMs })
   const pool = new Pool(gateway.url, { connections: loadConnections + 1 })
-  const load = startLoad(pool, await makeToken(store))
+  const load = startLoad(pool, await addToken(store))
   const taken: number[] = []
   for (let i = 0; i < rounds; i++) taken.push(await round(pool, store))
   const requests = await load()
@@ -55,7 +49,7 @@ async function measure(name: string, tokens: object): Promise<void> {
 
 /** Milliseconds from the revocation to the start of the last permitted request; 0: none was. */
 async function round(pool: Pool, store: TokenStore): Promise<number> {
-  const { record, secret } = await makeToken(store)
+  const { record, secret } = await addToken(store)
   if ((await ask(pool, secret)) !== 200) throw new Error('the token does not work')
   await store.revoke({ id: record.id }, { at: Date.now(), by: 'bench' })
   const revokedAt = performance.now()
@@ -91,29 +85,8 @@ async function ask(pool: Pool, secret: string): Promise<number> {
   return statusCode
 }
 
-async function makeToken(
-  store: TokenStore,
-): Promise<{ readonly record: TokenRecord; readonly secret: string }> {
-  const secret = makeSecret()
-  const record: TokenRecord = {
-    id: uuidv7(Date.now()),
-    name: null,
-    subject: 'bench',
-    scopes: ['read'],
-    resources: null,
-    allowedIps: null,
-    createdAt: Date.now(),
-    createdFrom: null,
-    expiresAt: null,
-    lastUsedAt: null,
-    lastUsedFrom: null,
-    lastUsedFor: null,
-    parentId: null,
-    revokedAt: null,
-    revokedBy: null,
-    hint: hintOf(secret),
-    version: 1,
-  }
-  await store.create(record, [digestSecret(secret)])
-  return { record, secret }
+async function addToken(store: TokenStore): Promise<ReturnType<typeof makeToken>> {
+  const made = makeToken({ scopes: ['read'] })
+  await store.create(made.record, [made.digest])
+  return made
 }

@@ -207,6 +207,9 @@ t.test('the query goes on without its credentials, otherwise byte for byte', asy
     [`a=1&api_token=${secret}&b=%2f`, 'a=1&b=%2f', 'in the middle'],
     ['a&api_token', 'a', 'without a value'],
     ['%61pi%5ftoken=x&api_token=y&a', 'a', 'every spelling, every occurrence'],
+    ['a;api_token=x;b&c', 'a;b&c', 'where a server takes `;` for a separator'],
+    ['api_token[]=1&api.token=2&+Api_Token=3&a', 'a', 'as PHP and ASP.NET read names'],
+    ['a=%ff&%ffapi_token=1', 'a=%ff&%ffapi_token=1', 'what is not UTF-8 is nobody’s name'],
     [
       'xapi_token=1&api_token2=2&a=api_token=3',
       'xapi_token=1&api_token2=2&a=api_token=3',

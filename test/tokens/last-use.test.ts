@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import {
   LastUse,
@@ -154,7 +155,7 @@ t.test('many tokens are written in several transactions, requests in between', a
   for (let i = 0; i < 2 * usesPerWriteMax; i++) lastUse.note(`token ${i}`, here, 'rest', 5)
   lastUse.note(record.id, here, 'rest', 5)
   const writing = lastUse.writeDue()
-  await null
+  await turn()
   t.equal(writes.length, 1)
   await writing
   t.strictSame(
