@@ -31,7 +31,10 @@ export async function authenticate(
   }
   exchange.presented = true
   if (found.kind === 'malformed') {
-    throw new GatewayError('invalid_token', 'the credentials are malformed')
+    throw new GatewayError(
+      'invalid_token',
+      'the Basic credentials are not base64; send the token as the password',
+    )
   }
   const answer = snapshot.throttle.find(found.secret, exchange.address, Date.now())
   const lookup = answer instanceof Promise ? await answer : answer

@@ -9,7 +9,7 @@ import { OpenRequests } from './open-requests.ts'
 import { serve } from './pipeline.ts'
 import { bareRefusal, refuse } from './refusal.ts'
 import { buildSnapshot, type Snapshot } from './snapshot.ts'
-import { type Log, logRequest } from './telemetry/log.ts'
+import { type Log, logRequest, logUnread } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
 import { LastUse } from './tokens/last-use.ts'
 import { TokenLookup } from './tokens/lookup.ts'
@@ -36,6 +36,7 @@ export class Gateway {
     isReady: false,
     metrics: () => this.#metrics.page(),
     checks: new Map(),
+    upstreams: () => this.#upstreams(),
   }
   #pruning: NodeJS.Timeout | undefined
   #stopManagement: (() => Promise<void>) | undefined
@@ -129,7 +130,11 @@ export class Gateway {
           refuse(exchange, error, {})
           this.#finished(exchange)
         },
-        refuseUnread: (error) => bareRefusal(error, randomUUID()),
+        refuseUnread: (error, address) => {
+          const requestId = randomUUID()
+          logUnread(this.#log, { requestId, error, address })
+          return bareRefusal(error, requestId)
+        },
       })
       const url = await listener.listen()
       this.#listeners.push(listener)
@@ -155,6 +160,12 @@ export class Gateway {
     this.#dependency(name, isUp)
     if (isUp) this.#log.info('Redis answers')
     else this.#log.warn({ cause: reason }, 'Redis is not used: it does not answer as it should')
+  }
+
+  *#upstreams(): Generator<{ name: string; isReachable: boolean | undefined }> {
+    for (const [name, { upstream }] of this.#snapshot.upstreams) {
+      yield { name, isReachable: upstream.isReachable }
+    }
   }
 
   #dependency(name: string, up: boolean): void {

@@ -6,6 +6,7 @@ import type { Configuration } from './configuration/configuration.ts'
 import type { Access, Rights } from './decision/access.ts'
 import { decide, describeDenial, narrowestScopes } from './decision/decide.ts'
 import { pathScopeFor } from './decision/path-scope.ts'
+import { matchGlob } from './decision/resource-limits.ts'
 import { GatewayError } from './errors.ts'
 import { readFraming } from './listener/framing.ts'
 import { readTarget } from './listener/target.ts'
@@ -23,6 +24,8 @@ export type Question = {
   readonly url: string
   /** undefined: without a token. */
   readonly rights: Rights | undefined
+  /** Why the token that is presented is no good; its rights are then only shown. */
+  readonly inactive?: string | undefined
   /** Git: the change of one ref. */
   readonly change?: { readonly ref: string; readonly kind: GitChange } | undefined
   /** Registry: the repository that a blob is mounted from. */
@@ -95,10 +98,20 @@ function judgeRequest(
   const request: ProtocolRequest = { method: asked, target, match, fields: pushType }
   const intent = withQuestion(protocols[route.protocol].read(request), request, question)
   const shared = { route: route.name, path: target.path, required: requiredScopes(intent.accesses) }
+  const isPublic = intent.accesses.every(({ requirement }) => requirement?.kind === 'public')
+  if (question.inactive !== undefined && !isPublic) {
+    const detail = question.inactive
+    return { ...shared, outcome: 'deny', status: 401, reason: 'invalid_token', suggest: [], detail }
+  }
   const denial = firstDenial(intent, (access) =>
     decide(rights ?? nobody, access, address, configuration.scopes),
   )
   const needsToken = rights === undefined && !needsNoToken(intent)
+  const strayRef = needsToken ? undefined : refBeyondRoute(request, question)
+  if (strayRef !== undefined) {
+    const reason = 'resource_not_allowed'
+    return { ...shared, outcome: 'deny', status: 403, reason, suggest: [], detail: strayRef }
+  }
   if (denial === undefined && !needsToken) {
     const detail = `${method} ${target.path} is permitted`
     return { ...shared, outcome: 'permit', status: 200, reason: 'permitted', suggest: [], detail }
@@ -125,9 +138,14 @@ function withQuestion(intent: Intent, { match }: ProtocolRequest, question: Ques
   if (first === undefined) return intent
   const { change, mountFrom } = question
   if (change !== undefined && match.route.protocol === 'git') {
-    const requirement = match.route.allow.get(change.kind)
-    const access: Access = { ...first, action: change.kind, requirement, ref: change.ref }
-    return { accesses: [access], quantifier: 'all' }
+    const access = (kind: GitChange): Access => {
+      return { ...first, action: kind, requirement: match.route.allow.get(kind), ref: change.ref }
+    }
+    if (change.kind !== 'update') return { accesses: [access(change.kind)], quantifier: 'all' }
+    // A move of a tag is never a fast-forward; who may force may also fast-forward a branch.
+    if (change.ref.startsWith('refs/tags/'))
+      return { accesses: [access('force')], quantifier: 'all' }
+    return { accesses: [access('update'), access('force')], quantifier: 'any' }
   }
   if (mountFrom !== undefined && match.route.protocol === 'registry') {
     const requirement = match.route.allow.get('pull')
@@ -136,6 +154,16 @@ function withQuestion(intent: Intent, { match }: ProtocolRequest, question: Ques
     return { ...intent, accesses: [...intent.accesses, pull] }
   }
   return intent
+}
+
+/** What is wrong with a push to the ref, whoever pushes; undefined: nothing. */
+function refBeyondRoute(
+  { match: { route } }: ProtocolRequest,
+  { change }: Question,
+): string | undefined {
+  if (change === undefined || route.protocol !== 'git') return undefined
+  if (route.refs.some((glob) => matchGlob(glob, change.ref))) return undefined
+  return `the route takes no push to ${change.ref}; it takes pushes to ${route.refs.join(', ') || 'no ref'}`
 }
 
 function requiredScopes(accesses: readonly Access[]): string[] {

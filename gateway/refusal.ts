@@ -6,7 +6,7 @@ import type { Decision } from './decision/access.ts'
 import { GatewayError } from './errors.ts'
 import type { Exchange } from './listener/exchange.ts'
 import { git } from './protocols/git/git.ts'
-import type { Protocol, ProtocolRequest } from './protocols/protocol.ts'
+import type { Protocol, ProtocolRequest, Reply } from './protocols/protocol.ts'
 import { registry } from './protocols/registry/registry.ts'
 import { corsFields } from './protocols/rest/cors.ts'
 import { rest } from './protocols/rest/rest.ts'
@@ -36,7 +36,21 @@ export function refuse(exchange: Exchange, error: unknown, progress: Progress): 
     exchange.cut()
     return
   }
-  const { request, decision } = progress
+  if (failure.code === 'bad_request' || failure.code === 'request_timeout') exchange.closing = true
+  try {
+    exchange.reply(replyTo(failure, exchange, progress))
+  } catch (cause) {
+    exchange.reason = 'internal_error'
+    exchange.cause = cause
+    exchange.cut()
+  }
+}
+
+function replyTo(
+  failure: GatewayError,
+  exchange: Exchange,
+  { request, decision }: Progress,
+): Reply {
   const protocol = request === undefined ? rest : protocols[request.match.route.protocol]
   const reply = protocol.refuse(failure, {
     requestId: exchange.requestId,
@@ -45,8 +59,7 @@ export function refuse(exchange: Exchange, error: unknown, progress: Progress): 
     ...(request === undefined ? {} : { request }),
   })
   const shared = request === undefined ? [] : corsFields(request.match.route, request.fields)
-  if (failure.code === 'bad_request' || failure.code === 'request_timeout') exchange.closing = true
-  exchange.reply(shared.length === 0 ? reply : { ...reply, fields: [...reply.fields, ...shared] })
+  return shared.length === 0 ? reply : { ...reply, fields: [...reply.fields, ...shared] }
 }
 
 /** A whole reply as bytes, for a head that never became a request. */

@@ -3,8 +3,7 @@
 import { text } from 'node:stream/consumers'
 import { Command, Option } from 'commander'
 import type { Configuration } from '../configuration/configuration.ts'
-import type { Rights } from '../decision/access.ts'
-import { type GitChange, type Judgement, judge } from '../judge.ts'
+import { type GitChange, type Judgement, judge, type Question } from '../judge.ts'
 import { digestSecret, isWellFormed, stateOf, writeTime } from '../tokens/token.ts'
 import { withStore } from './authority.ts'
 import { CommandFailure, type CommandIo, readConfiguration } from './command.ts'
@@ -64,7 +63,7 @@ async function explain(
   const judgement = judge(configuration, {
     method: method.toUpperCase(),
     url,
-    rights: await readRights(io, configuration, options),
+    ...(await readRights(io, configuration, options)),
     change: ref === undefined || change === undefined ? undefined : { ref, kind: change },
     mountFrom: options.mountFrom,
   })
@@ -76,20 +75,21 @@ async function readRights(
   io: CommandIo,
   configuration: Configuration,
   { token, scope }: ExplainOptions,
-): Promise<Rights | undefined> {
+): Promise<Pick<Question, 'rights' | 'inactive'>> {
   if (scope !== undefined) {
-    return { scopes: parseScopes(scope, configuration.scopes), resources: null, allowedIps: null }
+    const scopes = parseScopes(scope, configuration.scopes)
+    return { rights: { scopes, resources: null, allowedIps: null } }
   }
-  if (token === undefined) return undefined
+  if (token === undefined) return { rights: undefined }
   const secret = token === '-' ? (await text(io.stdin)).trim() : token
   const record = isWellFormed(secret)
     ? await withStore(configuration, (store) => store.find(digestSecret(secret)))
     : undefined
-  if (record === undefined) throw new CommandFailure(1, 'deny 401 invalid_token: unknown token')
+  if (record === undefined) return { rights: undefined, inactive: 'the token is unknown' }
   const state = stateOf(record, Date.now())
-  if (state === 'active') return record
+  if (state === 'active') return { rights: record }
   const at = writeTime(state === 'revoked' ? record.revokedAt : record.expiresAt)
-  throw new CommandFailure(1, `deny 401 invalid_token: token ${state} on ${at}`)
+  return { rights: record, inactive: `token ${state} on ${at}` }
 }
 
 function writeJson(judgement: Judgement): string {

@@ -35,7 +35,7 @@ export function readCredentials(
     const presented = readCarrier(fields, query, carrier)
     if (presented.kind === 'none') continue
     if (found.kind !== 'none' && !isSame(found, presented)) {
-      refuse('The request presents two different tokens; send one of them.')
+      refuse('the request presents two different tokens; send one of them')
     }
     found = presented
   }
@@ -136,7 +136,7 @@ function onlyValue(fields: FieldList, name: string): string | undefined {
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const candidate = fields[i] as string
     if (candidate.length !== name.length || candidate.toLowerCase() !== name) continue
-    if (value !== undefined) refuse(`The field ${name} occurs more than once; send it once.`)
+    if (value !== undefined) refuse(`the field ${name} occurs more than once; send it once`)
     value = fields[i + 1] as string
   }
   return value
@@ -148,7 +148,7 @@ function onlyQueryValue(query: string, name: string): string | undefined {
   for (const pair of query.split('&')) {
     const [key, text] = splitAt(pair, '=')
     if (decodeForm(key) !== name) continue
-    if (value !== undefined) refuse(`The query names ${name} more than once; send it once.`)
+    if (value !== undefined) refuse(`the query names ${name} more than once; send it once`)
     value = decodeForm(text)
   }
   return value

@@ -199,9 +199,9 @@ function writeIdentity(
   if (identity.scopes) out.push(identity.scopes, printable(record.scopes.join(', ')))
 }
 
-/** Characters outside printable ASCII, and `%` itself, as percent-encoded UTF-8. */
+/** Characters outside printable ASCII as percent-encoded UTF-8. */
 function printable(text: string): string {
-  return text.replace(/[^\x20-\x24\x26-\x7e]/gu, (sign) =>
+  return text.replace(/[^\x20-\x7e]/gu, (sign) =>
     [...Buffer.from(sign, 'utf8')]
       .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
       .join(''),

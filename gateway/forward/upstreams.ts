@@ -28,6 +28,8 @@ export class Upstream {
   readonly settings: UpstreamSettings
   /** Host and port as its Host field has them. */
   readonly authority: string
+  /** How the last attempt to connect went; undefined: there was none. */
+  isReachable: boolean | undefined
   #pool: Pool
   #options: Client.Options
 
@@ -80,6 +82,7 @@ export class Upstream {
       ...options,
       connect: (target, callback) =>
         connect(target, (...result) => {
+          this.isReachable = result[0] === null
           if (result[1] !== null) client.socket = result[1]
           callback(...result)
         }),

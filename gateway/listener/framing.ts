@@ -33,7 +33,9 @@ export function readFraming(head: Head): Framing {
       status: 505,
     })
   }
-  if (!methods.has(head.method ?? '')) throw new GatewayError('bad_request', 'unknown method')
+  if (!methods.has(head.method ?? '')) {
+    throw new GatewayError('bad_request', 'the method is none that HTTP has, in upper case')
+  }
   const coding = head.headers['transfer-encoding']
   const declared = head.headers['content-length']
   if (head.headers.expect !== undefined && head.headers.expect.toLowerCase() !== '100-continue') {

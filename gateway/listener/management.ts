@@ -12,6 +12,8 @@ export type ManagementState = {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   /** What `/readyz?verbose` lists, by name. */
   readonly checks: Map<string, 'ok' | 'unavailable'>
+  /** Further lines of that list; `isReachable` is undefined where nobody has tried yet. */
+  readonly upstreams: () => Iterable<{ readonly name: string; isReachable: boolean | undefined }>
 }
 
 /** Resolves with the URL once it accepts; rejects when the address is taken. */
@@ -47,15 +49,26 @@ async function answer(
     send(res, 200, 'ok\n')
   } else if (path === '/readyz' && isRead) {
     const verdict = state.isReady ? 'ready\n' : 'not ready\n'
-    const names = query === 'verbose' ? [...state.checks] : []
-    const list = names.map(([name, value]) => `${name}: ${value}\n`).join('')
-    send(res, state.isReady ? 200 : 503, list + verdict)
+    send(
+      res,
+      state.isReady ? 200 : 503,
+      query === 'verbose' ? listChecks(state) + verdict : verdict,
+    )
   } else if (path === '/metrics' && isRead) {
     const { type, text } = await state.metrics()
     send(res, 200, text, type)
   } else {
     send(res, isRead ? 404 : 405, 'try /livez, /readyz?verbose or /metrics\n')
   }
+}
+
+function listChecks({ checks, upstreams }: ManagementState): string {
+  const lines = [...checks].map(([name, value]) => `${name}: ${value}\n`)
+  for (const { name, isReachable } of upstreams()) {
+    const value = isReachable === undefined ? 'not asked yet' : isReachable ? 'ok' : 'unavailable'
+    lines.push(`upstream ${name}: ${value}\n`)
+  }
+  return lines.join('')
 }
 
 function send(res: ServerResponse, status: number, body: string, type = plainText): void {

@@ -45,28 +45,28 @@ function decodeSegment(raw: string): string {
   for (let i = raw.indexOf('%'); i >= 0; i = raw.indexOf('%', i + 3)) {
     const digits = raw.slice(i + 1, i + 3)
     if (!hexPairPattern.test(digits)) {
-      refuse('The path has a "%" without two hex digits after it; write a percent sign as %25.')
+      refuse('the path has a "%" without two hex digits after it; write a percent sign as %25')
     }
     refuseEscape(Number.parseInt(digits, 16), `%${digits}`)
     if (digits === '25' && hexPairPattern.test(raw.slice(i + 3, i + 5))) {
-      refuse('The path is percent-encoded twice ("%25" before two hex digits); encode it once.')
+      refuse('the path is percent-encoded twice ("%25" before two hex digits); encode it once')
     }
   }
   const segment = decodeUtf8(raw)
   if (c1ControlPattern.test(segment)) {
-    refuse('The path has an escaped control character (U+0080 to U+009F); leave it out.')
+    refuse('the path has an escaped control character (U+0080 to U+009F); leave it out')
   }
   return segment
 }
 
 function refuseEscape(byte: number, spelling: string): void {
   if (byte < space || byte === del) {
-    refuse(`The path has the escaped control character ${spelling}; leave it out.`)
+    refuse(`the path has the escaped control character ${spelling}; leave it out`)
   }
-  if (byte === backslash) refuse(`The path has the escaped backslash ${spelling}; leave it out.`)
+  if (byte === backslash) refuse(`the path has the escaped backslash ${spelling}; leave it out`)
   const character = String.fromCharCode(byte)
   if (needlessPattern.test(character)) {
-    refuse(`The path has the needless escape ${spelling}; write it as "${character}".`)
+    refuse(`the path has the needless escape ${spelling}; write it as "${character}"`)
   }
 }
 
@@ -75,7 +75,7 @@ function decodeUtf8(raw: string): string {
   try {
     return decodeURIComponent(raw)
   } catch (cause) {
-    const detail = 'The path has percent-encoded bytes that are not UTF-8; encode it as UTF-8.'
+    const detail = 'the path has percent-encoded bytes that are not UTF-8; encode it as UTF-8'
     throw new GatewayError('bad_target', detail, { cause })
   }
 }
@@ -99,11 +99,11 @@ function refuseLookAlikes(piece: string): void {
   if (!nonAsciiPattern.test(piece)) return
   const folded = piece.normalize('NFKC')
   if (!nonAsciiPattern.test(folded)) {
-    refuse('The path has a name in look-alikes of ASCII characters; write it in ASCII.')
+    refuse('the path has a name in look-alikes of ASCII characters; write it in ASCII')
   }
   const name = nameOf(folded)
   if (separatorPattern.test(folded) || isDots(name) || name === '') {
-    refuse('The path has a look-alike of "/", a backslash, "%" or a dot segment; leave it out.')
+    refuse('the path has a look-alike of "/", a backslash, "%" or a dot segment; leave it out')
   }
 }
 
@@ -124,11 +124,11 @@ function isDots(name: string): boolean {
 }
 
 function refuseDots(): never {
-  refuse('The path has a "." or ".." segment; send the path that it leads to.')
+  refuse('the path has a "." or ".." segment; send the path that it leads to')
 }
 
 function refuseEmpty(): never {
-  refuse('The path has an empty segment ("//"); put a single "/" between names.')
+  refuse('the path has an empty segment ("//"); put a single "/" between names')
 }
 
 function refuse(detail: string): never {

@@ -83,27 +83,27 @@ export function pathForScopes(path: string): string {
 /** RFC 9112 3.2: exactly one Host, whatever the version. */
 function theOneHost(hosts: readonly string[]): string {
   const [authority] = hosts
-  if (authority === undefined) refuse('The request has no Host field; send exactly one.')
-  if (hosts.length > 1) refuse('The request has more than one Host field; send exactly one.')
-  if (authority === '') refuse('The Host field is empty; name the host that is asked.')
+  if (authority === undefined) refuse('the request has no Host field; send exactly one')
+  if (hosts.length > 1) refuse('the request has more than one Host field; send exactly one')
+  if (authority === '') refuse('the Host field is empty; name the host that is asked')
   return authority
 }
 
 function readAuthority(authority: string, scheme: Scheme, where: string): HostAndPort {
   const match = authorityPattern.exec(authority)
   if (match === null) {
-    refuse(`${where} is not a host name or bracketed IPv6 address with an optional port.`)
+    refuse(`${where} is not a host name or bracketed IPv6 address with an optional port`)
   }
   const [, name, literal, digits] = match
   const host = (name ?? literal ?? '').toLowerCase()
   if (host.length > hostCharactersMax) {
-    refuse(`${where} names a host of more than ${hostCharactersMax} characters.`)
+    refuse(`${where} names a host of more than ${hostCharactersMax} characters`)
   }
   if (literal !== undefined && !isIPv6(host.slice(1, -1))) {
-    refuse(`${where} has brackets around what is not an IPv6 address.`)
+    refuse(`${where} has brackets around what is not an IPv6 address`)
   }
   const port = digits === undefined ? defaultPorts[scheme] : Number(digits)
-  if (port > portMax) refuse(`${where} has a port above ${portMax}.`)
+  if (port > portMax) refuse(`${where} has a port above ${portMax}`)
   return { host, port }
 }
 
@@ -112,15 +112,15 @@ function readOriginForm(rawTarget: string, host: string, port: number): string {
   if (rawTarget.charCodeAt(0) === slash) return rawTarget
   const match = absolutePattern.exec(rawTarget)
   if (match === null) {
-    refuse('The request target must be a path that begins with "/", or an http or https URL.')
+    refuse('the request target must be a path that begins with "/", or an http or https URL')
   }
   const [start, scheme = '', authority = ''] = match
   if (authority.includes('@')) {
-    refuse('The request target names a user; send credentials in a header field.')
+    refuse('the request target names a user; send credentials in a header field')
   }
-  const named = readAuthority(authority, scheme.toLowerCase() as Scheme, "The target's authority")
+  const named = readAuthority(authority, scheme.toLowerCase() as Scheme, "the target's authority")
   if (named.host !== host || named.port !== port) {
-    refuse('The request target and the Host field name different hosts; they must agree.')
+    refuse('the request target and the Host field name different hosts; they must agree')
   }
   const rest = rawTarget.slice(start.length)
   return rest.startsWith('/') ? rest : `/${rest}`
@@ -142,15 +142,15 @@ function scan(target: string): { pathEnd: number; isPlain: boolean } {
 
 function refuseByte(code: number): never {
   const byte = `0x${code.toString(16).padStart(2, '0')}`
-  if (code === space) refuse('The request target contains a space; write it as %20.')
+  if (code === space) refuse('the request target contains a space; write it as %20')
   if (code === hash) {
-    refuse('The request target contains "#"; leave the fragment out, or write the sign as %23.')
+    refuse('the request target contains "#"; leave the fragment out, or write the sign as %23')
   }
-  if (code === backslash) refuse('The request target contains a backslash; separate with "/".')
+  if (code === backslash) refuse('the request target contains a backslash; separate with "/"')
   if (code > del) {
-    refuse(`The request target contains the byte ${byte}; write UTF-8 in percent encoding.`)
+    refuse(`the request target contains the byte ${byte}; write UTF-8 in percent encoding`)
   }
-  refuse(`The request target contains the control character ${byte}; leave it out.`)
+  refuse(`the request target contains the control character ${byte}; leave it out`)
 }
 
 function refuse(detail: string): never {

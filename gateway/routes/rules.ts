@@ -33,13 +33,22 @@ export function checkRouteRules(
   hasBody: boolean,
 ): void {
   if (target.hasParameters && route.pathParameters !== 'allow') {
-    throw new GatewayError('bad_target', 'the path has `;` parameters, which this route refuses')
+    throw new GatewayError(
+      'bad_target',
+      'the path has `;` parameters, which the route must allow (pathParameters)',
+    )
   }
   if (target.hasEncodedSlash && route.encodedSlash !== 'allow') {
-    throw new GatewayError('bad_target', 'the path has an escaped slash, which this route refuses')
+    throw new GatewayError(
+      'bad_target',
+      'the path has an escaped slash, which the route must allow (encodedSlash)',
+    )
   }
   const isRead = method === 'GET' || method === 'HEAD'
   if (isRead && hasBody && route.getBody !== 'allow') {
-    throw new GatewayError('bad_request', `${method} has no body here`)
+    throw new GatewayError(
+      'bad_request',
+      `${method} has no body here, unless the route allows it (getBody)`,
+    )
   }
 }

@@ -2,7 +2,7 @@
 // a query. The line of a denial is an audit line too.
 
 import pino, { type Logger } from 'pino'
-import { type ErrorCode, errorTable } from '../errors.ts'
+import { type ErrorCode, errorTable, type GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
 
 export type Log = Logger
@@ -56,12 +56,38 @@ export function logRequest(log: Log, exchange: Exchange): void {
   log[level](fields, 'request')
 }
 
+/** The line of a head that never became a request: what it asked for is not known. */
+export function logUnread(
+  log: Log,
+  unread: { readonly requestId: string; readonly error: GatewayError; readonly address: string },
+): void {
+  const { requestId, error, address } = unread
+  const fields = {
+    requestId,
+    route: null,
+    method: null,
+    path: null,
+    status: error.status,
+    outcome: 'deny',
+    reason: error.code,
+    tokenId: null,
+    subject: null,
+    address,
+    bytesIn: 0,
+    bytesOut: 0,
+    durationMs: 0,
+    upstreamMs: null,
+    ...causeOf(error),
+  }
+  log[errorTable[error.code].level](fields, 'request')
+}
+
 function rounded(ms: number): number {
   return Math.round(ms * 1000) / 1000
 }
 
 /** The code and words of what an upstream or a store did; they are never shown to clients. */
-function causeOf({ cause }: Exchange): { readonly cause?: string } {
+function causeOf({ cause }: { readonly cause?: unknown }): { readonly cause?: string } {
   if (!(cause instanceof Error)) return {}
   const code = 'code' in cause ? `${String(cause.code)}: ` : ''
   return { cause: `${code}${cause.message}` }

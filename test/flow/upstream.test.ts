@@ -362,14 +362,15 @@ t.test('a final reply before the body was read reaches a client that writes firs
     [upload('PUT /public/%41', []), 400, 'a bad target'],
     [upload('PUT /public/big', ['X-HTTP-Method-Override: GET']), 400, 'an override'],
     [upload('PUT /public/early', []), 413, "the upstream's own reply"],
+    [upload('PUT /public/early-end', []), 413, 'one that ends its connection'],
     [upload('PUT /closed/x', []), 502, 'no upstream'],
   ]
-  respond(
-    t,
-    ({ target }) =>
-      target.endsWith('early') ? { status: '413 Too Much', body: 'too much' } : undefined,
-    'head',
-  )
+  const early = 'HTTP/1.1 413 Too Much\r\nConnection: close\r\nContent-Length: 8\r\n\r\ntoo much'
+  const scripts: Record<string, Script> = {
+    '/public/early': { status: '413 Too Much', body: 'too much' },
+    '/public/early-end': { raw: early, ending: 'close' },
+  }
+  respond(t, ({ target }) => scripts[target], 'head')
   for (const [head, status, why] of rows) {
     await withConnection(gateway.url, async (connection) => {
       connection.socket.pause()

@@ -103,7 +103,7 @@ export function readCall(method: string, path: string): RegistryCall {
     return finish(catalog, method, undefined, '/v2/_catalog')
   }
   const endpoint = endpoints.find(({ tail }) => endsWith(segments, tail))
-  if (endpoint === undefined) {
+  if (endpoint === undefined || segments[0]?.startsWith('_')) {
     throw new RegistryError(
       'no_route',
       'NAME_UNKNOWN',

@@ -13,7 +13,8 @@ export function answerPreflight({ match, method, fields }: ProtocolRequest): Rep
   if (cors === undefined || method !== 'OPTIONS' || asked === undefined) return undefined
   const shared = corsFields(match.route, fields)
   if (shared.length === 0) return { status: 204, fields: ['Vary', 'Origin'], body: '' }
-  const methods = allow.has('*') ? asked : [...allow.keys()].join(', ')
+  const isByMethod = match.route.protocol === 'rest' && !allow.has('*')
+  const methods = isByMethod ? [...allow.keys()].join(', ') : asked
   const reply = [...shared, 'Access-Control-Allow-Methods', methods]
   if (cors.headers.length > 0) reply.push('Access-Control-Allow-Headers', cors.headers.join(', '))
   reply.push('Access-Control-Max-Age', String(Math.floor(cors.maxAgeMs / 1000)))
