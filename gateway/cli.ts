@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// From argv to a command and its exit code (sysexits.h for 78). The only file that ends the process.
+// From argv to a command and its exit code (sysexits.h for 78). Only here, and on
+// a second signal while the gateway drains, does the process end.
 
 import { Command, CommanderError } from 'commander'
 import { CommandFailure, type CommandIo } from './commands/command.ts'

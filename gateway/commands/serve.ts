@@ -3,7 +3,7 @@
 import { Command } from 'commander'
 import type { Configuration } from '../configuration/configuration.ts'
 import { Gateway } from '../gateway.ts'
-import { makeLog } from '../telemetry/log.ts'
+import { type Log, makeLog } from '../telemetry/log.ts'
 import { authorityFailure } from './authority.ts'
 import { CommandFailure, type CommandIo, configurationFile, readConfiguration } from './command.ts'
 
@@ -26,8 +26,12 @@ async function run(io: CommandIo, options: ServeOptions): Promise<void> {
     io.stderr(`${configurationFile(io, options.config)} is good\n`)
     return
   }
-  const gateway = open(configuration)
+  const log = makeLog()
+  const gateway = open(configuration, log)
   const stopped = stopOnSignal(gateway)
+  process.on('SIGHUP', () => {
+    log.warn('reload is not in this version: restart to read the configuration again')
+  })
   try {
     await gateway.start()
   } catch (error) {
@@ -51,9 +55,9 @@ function stopOnSignal(gateway: Gateway): Promise<void> {
 }
 
 /** Making a gateway opens its authority; nothing else of it can fail. */
-function open(configuration: Configuration): Gateway {
+function open(configuration: Configuration, log: Log): Gateway {
   try {
-    return new Gateway(configuration, makeLog())
+    return new Gateway(configuration, log)
   } catch (error) {
     throw authorityFailure(configuration.tokens.authority.file, error)
   }

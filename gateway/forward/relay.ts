@@ -3,7 +3,7 @@
 // reaches the upstream; the one exception is a safe request without a body on a reused connection that
 // closed before the first byte of a reply (RFC 9110 9.2.2).
 
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { countForwarded } from '../collector.ts'
 import type { GatewayError } from '../errors.ts'
@@ -42,6 +42,8 @@ export function relay(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     exchange.upstreamStartedAt = performance.now()
+    // undici stops listening when the request is aborted, before the body's error is told.
+    if (request.body instanceof Readable) request.body.on('error', () => {})
     const options = dispatchOptions(upstream, request)
     const handler = new Relay(exchange, upstream, request, { resolve, reject })
     upstream.dispatch(options, handler)

@@ -3,11 +3,12 @@
 // that a change made by any process acts here within a second. It never takes an outage for an absence.
 
 import type { TokenSettings } from '../configuration/configuration.ts'
-import { GatewayError } from '../errors.ts'
+import { inTime, late, lookupDeadlineMs, unavailable } from './deadline.ts'
+import { type Flight, Flights } from './flights.ts'
 import { Follower } from './follower.ts'
 import { createMemory, type Known, type Memory } from './memory.ts'
 import type { LookupObserver } from './observer.ts'
-import { lookupDeadlineMs, RecentChanges, sharedLifetimeMs } from './recent-changes.ts'
+import { RecentChanges, sharedLifetimeMs } from './recent-changes.ts'
 import { RedisCache } from './redis.ts'
 import type { RedisLink } from './redis-link.ts'
 import type { TokenChange, TokenStore } from './store.ts'
@@ -37,8 +38,6 @@ export type LookupOptions = {
 /** Asked before a lookup that memory cannot answer; where it rejects, nobody is asked. */
 export type Admit = () => Promise<void>
 
-type Flight = { readonly record: Promise<TokenRecord | undefined>; isSuperseded: boolean }
-
 const absent: Lookup = { kind: 'absent' }
 
 /** One for each process and authority. The store stays the caller's to close. */
@@ -51,7 +50,7 @@ export class TokenLookup {
   readonly #shared: RedisCache | undefined
   readonly #changes: RecentChanges
   readonly #follower: Follower
-  readonly #flights = new Map<string, Flight>()
+  readonly #flights = new Flights<TokenRecord | undefined>()
   /** Under which key a record that was handed out is remembered. */
   readonly #keys = new WeakMap<TokenRecord, string>()
   #events: FollowEvents = {}
@@ -155,7 +154,7 @@ export class TokenLookup {
 
   async #ask(key: string, now: number, admit: Admit | undefined): Promise<Lookup> {
     try {
-      const record = await this.#fly(key, admit)
+      const record = await this.#flights.join(key, (flight) => this.#read(key, flight, admit))
       return record === undefined ? absent : judge(record, now)
     } catch (error) {
       // A change that was seen meanwhile has removed the entry: then there is nothing to serve.
@@ -165,19 +164,6 @@ export class TokenLookup {
       known.askAgainAt = at + askAgainAfterMs
       return judgeKnown(known, now)
     }
-  }
-
-  /** However many ask for one key at one time, the authority is asked once. */
-  #fly(key: string, admit: Admit | undefined): Promise<TokenRecord | undefined> {
-    const running = this.#flights.get(key)
-    if (running !== undefined) return running.record
-    const { promise, resolve, reject } = Promise.withResolvers<TokenRecord | undefined>()
-    const flight: Flight = { record: promise, isSuperseded: false }
-    this.#flights.set(key, flight)
-    this.#read(key, flight, admit)
-      .finally(() => this.#flights.delete(key))
-      .then(resolve, reject)
-    return promise
   }
 
   async #read(
@@ -266,7 +252,7 @@ export class TokenLookup {
         this.#changes.begin(position)
         // What was read before the following began may have changed unseen.
         this.#memory.clear()
-        for (const flight of this.#flights.values()) flight.isSuperseded = true
+        this.#flights.supersedeAll()
       },
       changed: (change, isNew) => {
         if (this.#shared !== undefined) this.#changes.add(change, this.#clock())
@@ -288,29 +274,9 @@ export class TokenLookup {
   #forget(change: TokenChange): void {
     for (const key of [change.tokenId, ...change.digests.map((d) => d.toString('latin1'))]) {
       this.#memory.forget(key)
-      const flight = this.#flights.get(key)
-      if (flight !== undefined) flight.isSuperseded = true
+      this.#flights.supersede(key)
     }
   }
-}
-
-/** Rejects when the authority has not answered by the deadline. Its late answer is dropped. */
-async function inTime<T>(answer: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(late()), lookupDeadlineMs)
-  try {
-    return await Promise.race([answer, promise])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-function late(): GatewayError {
-  return unavailable('The token store does not answer in time; try again in a second')
-}
-
-function unavailable(detail: string): GatewayError {
-  return new GatewayError('lookup_unavailable', detail, { retryAfter: 1 })
 }
 
 function judgeKnown(known: Known, now: number): Lookup {

@@ -14,10 +14,9 @@
 // Within one process, ages are counted by the monotonic clock.
 
 import type { TokenSettings } from '../configuration/configuration.ts'
+import { lookupDeadlineMs } from './deadline.ts'
 import type { TokenChange } from './store.ts'
 
-/** An answer of the authority that is older than this when it arrives is dropped. */
-export const lookupDeadlineMs = 2_000
 /** How far the clocks of two machines may differ. */
 export const clockSkewMsMax = 2_000
 /** About 300 bytes each. */

@@ -10,22 +10,17 @@
 
 import type { TokenSettings } from '../configuration/configuration.ts'
 import { Breaker, probeDelayMs } from './breaker.ts'
+import { lookupDeadlineMs } from './deadline.ts'
 import type { LookupObserver } from './observer.ts'
-import {
-  clockSkewMsMax,
-  lookupDeadlineMs,
-  type RecentChanges,
-  sharedLifetimeMs,
-} from './recent-changes.ts'
+import { clockSkewMsMax, type RecentChanges, sharedLifetimeMs } from './recent-changes.ts'
 import { commandTimeoutMs, RedisFailure, type RedisLink } from './redis-link.ts'
+import { Repeater } from './repeater.ts'
 import { type SharedRecord, SharedSeal, sharedValueBytesMax } from './shared-value.ts'
-import type { TokenChange, TokenStore } from './store.ts'
+import type { TokenStore } from './store.ts'
 import type { TokenRecord } from './token.ts'
 
 /** Commands under way; beyond them Redis is not asked. */
 export const commandsMax = 1_000
-/** Changes written at the same time. */
-const changesPerRoundMax = 64
 /** A silence this much longer than the timeout is this process's own: it was busy elsewhere. */
 const ownDelayMs = 25
 /** Tries without an answer until a connection that looks alive is given up. */
@@ -57,11 +52,10 @@ export class RedisCache {
   readonly #channel: string
   readonly #lifetimeMs: number
   readonly #breaker = new Breaker()
+  readonly #repeater: Repeater
   #inFlight = 0
   /** Counts connections: what was begun on an earlier one decides nothing. */
   #connection = 0
-  #repeatedUpTo = Number.NEGATIVE_INFINITY
-  #repeating: Promise<void> | undefined
   #isRecovering = false
   #silentProbes = 0
   #heardPosition = 0
@@ -75,6 +69,7 @@ export class RedisCache {
     this.#seal = new SharedSeal(store.authorityId, store.cacheKey)
     this.#channel = `scopegate:${store.authorityId}`
     this.#lifetimeMs = sharedLifetimeMs(cache)
+    this.#repeater = new Repeater(options, (digest, shared) => this.#write(digest, shared))
   }
 
   /** Connects. */
@@ -139,7 +134,7 @@ export class RedisCache {
         () => {},
       )
     }
-    this.#repeat().catch((error) => this.#fail(error))
+    this.#repeater.writeNew().catch((error) => this.#fail(error))
   }
 
   close(): void {
@@ -222,9 +217,7 @@ export class RedisCache {
     try {
       await this.#probe()
       await catchUp()
-      await this.#repeating?.catch(() => {})
-      this.#repeatedUpTo = Number.NEGATIVE_INFINITY
-      await this.#repeat()
+      await this.#repeater.writeAll()
       if (connection !== this.#connection || this.#isClosed) return
       clearTimeout(this.#timer)
       this.#silentProbes = 0
@@ -253,38 +246,6 @@ export class RedisCache {
       }
       throw error
     }
-  }
-
-  /** Writes every remembered change that was not written yet; one such writing at a time. */
-  async #repeat(): Promise<void> {
-    while (this.#repeating !== undefined) await this.#repeating
-    this.#repeating = this.#repeatRest().finally(() => {
-      this.#repeating = undefined
-    })
-    return this.#repeating
-  }
-
-  async #repeatRest(): Promise<void> {
-    for (;;) {
-      const round = this.#options.changes.after(this.#repeatedUpTo, changesPerRoundMax)
-      const last = round.at(-1)
-      if (last === undefined) return
-      const writes = round.flatMap((change) =>
-        change.digests.map((digest) => this.#repeatOne(change, digest)),
-      )
-      await Promise.all(writes)
-      this.#repeatedUpTo = last.seq
-    }
-  }
-
-  /** The record as it is now, or a tombstone where the secret finds it no more. */
-  async #repeatOne(change: TokenChange, digest: Buffer): Promise<void> {
-    const readAt = Math.round(this.#options.now())
-    const position = this.#options.position()
-    const found = await this.#options.store.find(digest)
-    const record = found !== undefined && found.version >= change.version ? found : null
-    const version = record?.version ?? change.version
-    await this.#write(digest, { record, version, readAt, position })
   }
 
   #hear(text: string): void {

@@ -30,6 +30,19 @@ const gateway: Gateway = await startGateway({
       allow: { '*': 'write' },
       methodOverride: 'effective',
     },
+    { path: '/git/{repository...}', protocol: 'git', upstream: 'api', allow: { fetch: 'read' } },
+    {
+      path: '/git/{rest...}',
+      upstream: 'api',
+      allow: { '*': 'write' },
+      methodOverride: 'effective',
+    },
+    {
+      path: '/open/{rest...}',
+      upstream: 'api',
+      allow: { POST: 'public', DELETE: 'delete' },
+      methodOverride: 'effective',
+    },
   ],
 })
 t.teardown(async () => {
@@ -70,6 +83,11 @@ const disguises: readonly Disguise[] = [
   { why: 'a form with a charset', fields: [`${form}; charset=utf-8`], body: '_method=DELETE' },
   { why: 'a form in capitals', fields: [form.toUpperCase()], body: '_method=DELETE' },
   { why: 'a body without a type', body: '_method=DELETE' },
+  {
+    why: 'another type that Connection names, so that it is not forwarded',
+    fields: ['Content-Type: application/json', 'Connection: content-type'],
+    body: '_method=DELETE',
+  },
   { why: 'an empty type', fields: ['Content-Type:'], body: '_method=DELETE' },
   { why: 'a multipart form', fields: [multipart], body: part('_method', 'DELETE') },
   {
@@ -158,6 +176,7 @@ t.test('become no method that is never forwarded, or not allowed, or none', asyn
   const rows: [disguise: Omit<Disguise, 'why'>, why: string][] = [
     [{ query: '?_method=FROB' }, 'unknown'],
     [{ query: '?_method=' }, 'empty'],
+    [{ query: '?_method=HEAD' }, 'HEAD, whose reply would leave its client waiting for a body'],
     [{ query: '?_method=GET&_method=DELETE' }, 'two'],
     [{ query: '?_method=GET', fields: ['X-HTTP-Method-Override: DELETE'] }, 'two in two places'],
     [{ query: '?_method=GET', fields: [form], body: '_method=DELETE' }, 'another in the body'],
@@ -168,6 +187,14 @@ t.test('become no method that is never forwarded, or not allowed, or none', asyn
       t.equal(reply.status, 400, why)
       t.equal(got, undefined, `${why}: nothing arrived`)
     }
+  }
+})
+
+t.test('become no write to a git repository past git', async (t) => {
+  for (const { why, ...disguise } of disguises) {
+    const { reply, got } = await post('git/a.git/refs/heads', writer, disguise)
+    t.equal(reply.status, 405, why)
+    t.equal(got, undefined, `${why}: nothing arrived`)
   }
 })
 
@@ -276,6 +303,7 @@ t.test('a client that waits for 100 gets it before its form is looked through', 
   checkRefused(t, await finish('refuse', writer), 'refused')
   const denied = await finish('effective', writer)
   t.equal(denied.status, 403, 'decided again for what it became')
+  t.equal((await finish('open', 'unknown')).status, 401, 'a token is looked up for it')
   t.equal((await finish('ignored', writer)).status, 200, 'ignored')
   await withConnection(gateway.url, async (connection) => {
     connection.write(start('refuse', 'unknown'))

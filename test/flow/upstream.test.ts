@@ -171,6 +171,38 @@ t.test('trailers of a reply pass, those of a request are dropped', async (t) => 
   t.strictSame(request?.values('trailer'), [])
 })
 
+t.test('trailers are not announced to clients that get none', async (t) => {
+  respond(t, { fields: ['Trailer', 'X-Sum'], chunks: ['one'], trailers: ['X-Sum', '3'] })
+  for (const line of ['HEAD /public/x', 'GET /public/x HTTP/1.0']) {
+    const reply = await ask(gateway.url, line)
+    t.equal(reply.status, 200, line)
+    t.strictSame(reply.values('Trailer'), [], line)
+  }
+})
+
+t.test('a length where no body can be stays behind (RFC 9110 8.6)', async (t) => {
+  respond(t, { raw: 'HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n' })
+  const reply = await ask(gateway.url, 'GET /public/x')
+  t.equal(reply.status, 204)
+  t.strictSame(reply.values('Content-Length'), [])
+})
+
+t.test('a refusal of ours after a reply that cannot be passed on has its own words', async (t) => {
+  respond(t, { raw: 'HTTP/1.1 099 Odd\r\n\r\n' })
+  const reply = await ask(gateway.url, 'GET /public/x')
+  t.match({ status: reply.status, reason: reply.reason }, { status: 502, reason: 'Bad Gateway' })
+  t.ok(reply.field('Date'))
+})
+
+t.test('a connection is not used again after a body that its upstream may overlook', async (t) => {
+  const connections = new Set<number>()
+  for (const line of ['DELETE /public/body/1', 'OPTIONS /public/body/2', 'DELETE /public/body/3']) {
+    await ask(gateway.url, line, [], 'GET /admin HTTP/1.1')
+    connections.add(upstream.requests.at(-1)?.connection ?? 0)
+  }
+  t.equal(connections.size, 3)
+})
+
 t.test('replies pass as they are', async (t) => {
   type Row = [line: string, fields: string[], script: Script, body: string, why: string]
   const ranged = ['Content-Range', 'bytes 1-3/9', 'Accept-Ranges', 'bytes']

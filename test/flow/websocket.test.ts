@@ -193,12 +193,15 @@ for (const [sentence, presented, status, code] of [
   )
 }
 
-t.test('A route that does not exist, or has no GET, is refused as for any request', async (t) => {
-  const { reply } = await refusal(dial(t, '/nowhere'))
-  t.equal(reply.statusCode, 404)
-  const bad = await refusal(dial(t, '/echo/%41'))
-  t.equal(bad.reply.statusCode, 400)
-})
+t.test(
+  'A handshake for no route is 404, and one with a bad path 400, as for any request',
+  async (t) => {
+    const { reply } = await refusal(dial(t, '/nowhere'))
+    t.equal(reply.statusCode, 404)
+    const bad = await refusal(dial(t, '/echo/%41'))
+    t.equal(bad.reply.statusCode, 400)
+  },
+)
 
 t.test('The subprotocol that the upstream chooses is the client’s', async (t) => {
   const client = await open(t, '/echo/', { protocols: ['other', 'chat'] })
@@ -323,6 +326,7 @@ for (const [sentence, script, status, code] of [
     'upstream_unreachable',
   ],
   ['its own 401', { status: '401 Unauthorized' }, 502, 'upstream_rejected_gateway'],
+  ['a status that is none', { raw: 'HTTP/1.1 099 Odd\r\n\r\n' }, 502, 'upstream_unreachable'],
   ['what is not HTTP', { raw: 'hello\r\n\r\n' }, 502, 'upstream_unreachable'],
   ['an end without a reply', { raw: '', ending: 'close' }, 502, 'upstream_unreachable'],
   ['a reset', { raw: '', ending: 'reset' }, 502, 'upstream_unreachable'],
@@ -336,6 +340,15 @@ for (const [sentence, script, status, code] of [
     t.match(reply, `"code":"${code}"`)
   })
 }
+
+t.test('An upstream that refuses with trailers is passed without them', async (t) => {
+  const trailers = ['X-Sum', '6']
+  api.respond(() => ({ fields: ['Trailer', 'X-Sum'], chunks: ['no', 'ne'], trailers }))
+  t.teardown(() => api.respond(() => undefined))
+  const { reply, body } = await refusal(dial(t, '/api/refused'))
+  t.equal(reply.statusCode, 200)
+  t.equal(body, 'none')
+})
 
 t.test('An upstream that is down is a 502', async (t) => {
   const { reply, body } = await refusal(dial(t, '/down/'))

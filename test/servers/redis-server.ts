@@ -26,7 +26,9 @@ export type RedisServer = {
 export async function startRedis(...args: readonly string[]): Promise<RedisServer> {
   const folder = makeFolder('redis')
   let [server, port] = await startSomewhere(folder, args)
-  const client = new Redis({ port, host: '127.0.0.1', retryStrategy: () => 50 })
+  const secured = args.indexOf('--requirepass')
+  const login = secured < 0 ? {} : { password: String(args[secured + 1]) }
+  const client = new Redis({ port, host: '127.0.0.1', retryStrategy: () => 50, ...login })
   // The test's own commands wait for the server to come back.
   client.on('error', () => {})
   return {

@@ -32,7 +32,7 @@ const staleMs = 20_000
 /** Of the search, and of making a counterexample smaller. */
 const timeLimitMs = 20_000
 /** Times up to sixteen orders; a slow machine plays fewer, but not fewer than `ordersMin`. */
-const runsMax = Number(process.env.FC_RUNS ?? 100)
+const runsMax = Number(process.env.FC_RUNS ?? 40)
 const ordersMin = 50
 const cache = { entries: 10, freshMs, staleMs, absentMs: 1_000 }
 

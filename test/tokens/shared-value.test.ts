@@ -32,6 +32,7 @@ t.test('what was sealed is read as it was, tombstones too', async (t) => {
 
 t.test('what was not sealed like this does not verify', async (t) => {
   const value = seal.seal(key, shared)
+  const another = new SharedSeal('another', secret)
   const otherKey = seal.keyOf(randomBytes(32))
   const all = value.replace('source:read', 'all')
   const unsigned = `1 3 1767000000000 42 ${'A'.repeat(43)}\n${value.split('\n')[1]}`
@@ -47,7 +48,7 @@ t.test('what was not sealed like this does not verify', async (t) => {
     ['a later position', value.replace(' 42 ', ' 43 ')],
     ['a made-up seal', unsigned],
     ['the record of another token', seal.seal(otherKey, shared)],
-    ['a record of another authority', new SharedSeal('another', secret).seal(key, shared)],
+    ['a record of another authority', another.seal(another.keyOf(digest), shared)],
     ['a seal under another key', new SharedSeal('an-authority', randomBytes(32)).seal(key, shared)],
     ['a cut value', value.slice(0, -1)],
     ['a longer value', `${value} `],

@@ -145,6 +145,33 @@ export function checkTokenStore(t: Test, open: () => Promise<TokenStore>): void 
     t.match(await store.changesSince(1, 10), [{ seq: 2, version: 2 }])
   })
 
+  check('the feed can be read from a time on', async (t, store) => {
+    const began = Date.now()
+    const old = makeToken({ createdAt: 1 })
+    await store.create(old.record, [old.digest])
+    await store.revoke({ id: old.record.id }, { at: 2, by: 'a test' })
+    t.equal(await store.positionBefore(began), 0, 'a change is as old as its commit')
+    t.equal(await store.positionBefore(Date.now() + 1), 2)
+  })
+
+  check('the key of its caches is its own', async (t, store) => {
+    t.equal(store.cacheKey.length, 32)
+    const other = await open()
+    t.teardown(() => other.close())
+    t.notOk(other.cacheKey.equals(store.cacheKey))
+  })
+
+  check('a commit is hinted at', async (t, store) => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const timer = setTimeout(() => reject(new Error('no hint in 5 s')), 5_000)
+    const unwatch = store.watch(resolve)
+    const { digest, record } = makeToken()
+    await store.create(record, [digest])
+    await t.resolves(promise)
+    clearTimeout(timer)
+    unwatch()
+  })
+
   t.test('a list is filtered', async (t) => {
     const store = await open()
     t.teardown(() => store.close())
@@ -207,7 +234,8 @@ export function checkTokenStore(t: Test, open: () => Promise<TokenStore>): void 
   check('positions in the feed are never used twice', async (t, store) => {
     const { digest, record } = makeToken({ revokedAt: madeAt })
     await store.create(record, [digest])
-    await store.prune(madeAt + retentionMs)
+    await store.prune(Date.now() + retentionMs + 1)
+    t.strictSame(await store.changesSince(0, 10), [], 'changes are pruned like tokens')
     const next = makeToken()
     await store.create(next.record, [next.digest])
     t.match(await store.changesSince(1, 10), [{ seq: 2, tokenId: next.record.id }])
