@@ -39,6 +39,7 @@ export function contextOf({ snapshot, exchange, facing, origin, request }: Journ
     decide: (access: Access) => decideFor(snapshot, exchange, access),
     ask: (question: UpstreamQuestion) =>
       ask(
+        exchange,
         upstream,
         question,
         writeHead(plan, {

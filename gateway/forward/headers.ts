@@ -2,6 +2,7 @@
 // fields come from the gateway alone; credentials and everything that could pass for one of ours are left
 // out, in any spelling. Pure.
 
+import type { Dispatcher } from 'undici'
 import type { UpstreamSettings } from '../configuration/configuration.ts'
 import { credentialFieldNames } from '../credentials/credentials.ts'
 import type { ClientOrigin } from '../listener/address.ts'
@@ -161,6 +162,12 @@ export function replyFields(status: number, fields: FieldList, requestId: string
   }
   out.push('X-Request-Id', requestId)
   return out
+}
+
+/** What undici read of a head or of trailers. Latin-1 keeps every byte of a field value (RFC 9110 5.5). */
+export function fieldsOf(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
+  if (!Array.isArray(raw)) return []
+  return raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')))
 }
 
 function writeForwarding(out: string[], head: ForwardedHead): void {

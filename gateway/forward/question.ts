@@ -3,56 +3,68 @@
 
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../errors.ts'
+import type { Exchange } from '../listener/exchange.ts'
 import type { UpstreamAnswer, UpstreamQuestion } from '../protocols/protocol.ts'
 import { upstreamFailure } from './failure.ts'
+import { fieldsOf } from './headers.ts'
 import type { Upstream } from './upstreams.ts'
 
+/** Where the upstream has no limit of its own. */
 export const questionTimeoutMs = 60_000
 
-/** `fields` is the whole head. Rejects with GatewayError `upstream_unreachable` or `upstream_timeout`. */
-export function ask(
+/**
+ * `fields` is the whole head. The question ends with the exchange for which it is asked. Rejects with
+ * GatewayError `upstream_unreachable` or `upstream_timeout`.
+ */
+export async function ask(
+  exchange: Exchange,
   upstream: Upstream,
   question: UpstreamQuestion,
   fields: readonly string[],
 ): Promise<UpstreamAnswer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let bytes = 0
-    let status = 0
-    let answerFields: string[] = []
-    upstream.dispatch(
-      {
-        path: upstream.settings.basePath + question.path,
-        method: question.method as Dispatcher.HttpMethod,
-        headers: [...fields],
-        body: question.body ?? null,
-        headersTimeout: questionTimeoutMs,
-        bodyTimeout: questionTimeoutMs,
-        reset: false,
+  const { promise, resolve, reject } = Promise.withResolvers<UpstreamAnswer>()
+  const { name, basePath, timeouts } = upstream.settings
+  const timeoutMs = timeouts.headersMs ?? questionTimeoutMs
+  const chunks: Buffer[] = []
+  let bytes = 0
+  let status = 0
+  let answerFields: string[] = []
+  upstream.dispatch(
+    {
+      path: basePath + question.path,
+      method: question.method as Dispatcher.HttpMethod,
+      headers: [...fields],
+      body: question.body ?? null,
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+      reset: false,
+    },
+    {
+      onRequestStart(controller) {
+        exchange.onAbort((error) => controller.abort(error))
       },
-      {
-        onRequestStart() {},
-        onResponseStart(controller, code) {
-          status = code
-          const raw = Array.isArray(controller.rawHeaders) ? controller.rawHeaders : []
-          answerFields = raw.map((part) =>
-            typeof part === 'string' ? part : part.toString('latin1'),
-          )
-        },
-        onResponseData(controller, chunk) {
-          bytes += chunk.length
-          if (bytes <= question.bodyBytesMax) chunks.push(chunk)
-          else controller.abort(tooLong(upstream.settings.name))
-        },
-        onResponseEnd() {
-          resolve({ status, fields: answerFields, body: Buffer.concat(chunks) })
-        },
-        onResponseError(_controller, error) {
-          reject(upstreamFailure(upstream.settings.name, error))
-        },
+      onResponseStart(controller, code) {
+        status = code
+        answerFields = fieldsOf(controller.rawHeaders)
       },
-    )
-  })
+      onResponseData(controller, chunk) {
+        bytes += chunk.length
+        if (bytes <= question.bodyBytesMax) chunks.push(chunk)
+        else controller.abort(tooLong(name))
+      },
+      onResponseEnd() {
+        resolve({ status, fields: answerFields, body: Buffer.concat(chunks) })
+      },
+      onResponseError(_controller, error) {
+        reject(upstreamFailure(name, error))
+      },
+    },
+  )
+  try {
+    return await promise
+  } finally {
+    exchange.onAbort(undefined)
+  }
 }
 
 function tooLong(name: string): GatewayError {

@@ -11,7 +11,7 @@ import type { Exchange } from '../listener/exchange.ts'
 import { fieldValue, fieldValues } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 import { badReply, checkReply, isConnectionLost, upstreamFailure } from './failure.ts'
-import { replyFields } from './headers.ts'
+import { fieldsOf, replyFields } from './headers.ts'
 import type { ConnectionAware, TrackedClient, Upstream } from './upstreams.ts'
 
 /** After an early reply of unknown length a client that sends nothing more for so long gets its end. */
@@ -96,7 +96,7 @@ class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
-    const fields = textOf(controller.rawHeaders)
+    const fields = fieldsOf(controller.rawHeaders)
     if (status < 200) this.#informational(status, fields)
     else this.#final(status, fields)
   }
@@ -118,7 +118,7 @@ class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
       this.#fail(this.connection.socket.errored)
       return
     }
-    const trailers = textOf(controller.rawTrailers)
+    const trailers = fieldsOf(controller.rawTrailers)
     if (trailers.length > 0 && res.chunkedEncoding) res.addTrailers(pairsOf(trailers))
     if (body === undefined || body.complete) res.end()
     else this.#exchange.linger(earlyReplyIdleMs)
@@ -220,12 +220,6 @@ class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
 
 function isEventStream(fields: FieldList): boolean {
   return fieldValue(fields, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true
-}
-
-/** Latin-1 keeps every byte of a field value (RFC 9110 5.5). */
-function textOf(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
-  if (!Array.isArray(raw)) return []
-  return raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')))
 }
 
 function pairsOf(flat: readonly string[]): [string, string][] {

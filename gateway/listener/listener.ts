@@ -114,9 +114,10 @@ export class Listener {
   }
 
   #admit(socket: Socket): void {
-    const address = socket.remoteAddress ?? ''
-    const open = (this.#perAddress.get(address) ?? 0) + 1
-    if (this.#connectionsMax > 0 && open > this.#connectionsMax) {
+    const address = socket.remoteAddress
+    const open = (this.#perAddress.get(address ?? '') ?? 0) + 1
+    // Without an address the client has left already.
+    if (address === undefined || (this.#connectionsMax > 0 && open > this.#connectionsMax)) {
       socket.destroy()
       return
     }
