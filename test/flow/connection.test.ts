@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs'
 import net, { type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { type Gateway, startGateway } from '../servers/gateway.ts'
-import { type Connection, connect } from '../servers/raw-client.ts'
+import { type Connection, connect, send } from '../servers/raw-client.ts'
 import { until } from '../servers/ready.ts'
 import { type Recorder, startRecorder } from '../servers/recorder.ts'
 import { ask, withConnection, writeRequest } from './raw-exchange.ts'
@@ -18,6 +18,7 @@ const gateway: Gateway = await startGateway({
   routes: [
     { path: '/public/{rest...}', upstream: 'api', allow: { '*': 'public' } },
     { path: '/read/{rest...}', upstream: 'api', allow: { GET: 'read' } },
+    { protocol: 'registry', upstream: 'api', allow: { catalog: 'authenticated', pull: 'read' } },
   ],
 })
 t.teardown(async () => {
@@ -147,6 +148,27 @@ t.test('A client that does not read the refusal of a handshake is cut', async (t
   await upstream.request('it', ({ target }) => target.startsWith('/public/unread/'))
   await until('the upstream is let go', () => upstream.open <= before || undefined)
   client.close()
+  t.pass()
+})
+
+t.test('A body that breaks off as it begins ends nothing but its own request', async (t) => {
+  const fields = ['Transfer-Encoding: chunked']
+  const broken = writeRequest('PUT /public/broken', fields, 'zz\r\n')
+  const replies = await Promise.all(Array.from({ length: 20 }, () => send(gateway.url, broken)))
+  t.strictSame([...new Set(replies.flatMap(statuses))], ['400'])
+  t.equal((await ask(gateway.url, 'GET /public/alive')).status, 200)
+})
+
+t.test('A question of the gateway itself ends with the client for whom it is asked', async (t) => {
+  const token = await gateway.token('--subject', 'ada', '--scope', 'read')
+  hold(t)
+  const before = upstream.open
+  const target = '/v2/_catalog?n=1000'
+  upstream.respond(() => new Promise(() => {}))
+  const client = await open(writeRequest('GET /v2/_catalog', [`OSF-TOKEN: ${token}`]))
+  await upstream.request('the question', (request) => request.target === target)
+  client.close()
+  await until('it is ended', () => upstream.open <= before || undefined)
   t.pass()
 })
 
