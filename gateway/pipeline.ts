@@ -60,9 +60,7 @@ export async function serve(
     }
     let intent = protocol.read(request)
 
-    await authenticate(snapshot, exchange, intent, request)
-    checkDecision(snapshot, exchange, intent, progress)
-    await enter(snapshot, exchange, intent)
+    await permit(snapshot, exchange, request, intent, progress)
 
     let form = early.form
     if (early.formIsDue && exchange.body !== undefined) {
@@ -74,9 +72,7 @@ export async function serve(
         progress.request = request
         exchange.method = late.method
         intent = protocol.read(request)
-        await authenticate(snapshot, exchange, intent, request)
-        checkDecision(snapshot, exchange, intent, progress)
-        await enter(snapshot, exchange, intent)
+        await permit(snapshot, exchange, request, intent, progress)
       }
     }
     const journey: Journey = { snapshot, exchange, origin, request, intent, facing }
@@ -98,8 +94,19 @@ export async function serve(
   }
 }
 
-/** From now on a change of the token ends the request, also a change since it was looked up. */
-async function enter(snapshot: Snapshot, exchange: Exchange, intent: Intent): Promise<void> {
+/**
+ * Finds the token and decides. From then on a change of the token ends the request, also one since the token
+ * was looked up.
+ */
+async function permit(
+  snapshot: Snapshot,
+  exchange: Exchange,
+  request: ProtocolRequest,
+  intent: Intent,
+  progress: Progress,
+): Promise<void> {
+  await authenticate(snapshot, exchange, intent, request)
+  checkDecision(snapshot, exchange, intent, progress)
   const { record } = exchange
   if (record === undefined) return
   snapshot.open.enter(exchange, reconsiderLater(snapshot, exchange, intent))

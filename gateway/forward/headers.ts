@@ -43,6 +43,10 @@ const forwarding = [
   'front-end-https',
   'x-http-host-override',
   'x-http-destinationurl',
+  'x-script-name',
+  'x-envoy-original-path',
+  'x-accel-mapping',
+  'x-sendfile-type',
   'proxy',
 ]
 const forwardingPrefixes = ['x-forwarded', 'x-original-', 'x-rewrite-']

@@ -137,7 +137,10 @@ function hostOf(value: string | undefined): string | undefined {
 }
 
 function withoutPort(node: string): string {
-  if (node.startsWith('[')) return plainAddress(node.slice(1, node.indexOf(']')))
+  if (node.startsWith('[')) {
+    const literal = /^\[([^\]]+)\](:[0-9]+)?$/.exec(node)?.[1] ?? ''
+    return isIPv6(literal) ? plainAddress(literal) : 'unknown'
+  }
   const text = isIP(node) === 0 ? node.replace(/:[0-9]+$/, '') : node
   return /^[A-Za-z0-9.:_-]+$/.test(text) ? plainAddress(text) : 'unknown'
 }

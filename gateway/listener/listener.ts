@@ -8,6 +8,7 @@ import { GatewayError } from '../errors.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import { buildTrustedProxies, type TrustedProxies } from './address.ts'
 import { Exchange } from './exchange.ts'
+import { readParserError } from './parser-error.ts'
 
 /** Time for a whole head, for a connection without one, and between two requests. */
 const headTimeoutMs = 10_000
@@ -207,7 +208,7 @@ export class Listener {
   }
 
   #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
-    const refusal = refusalOf(error)
+    const refusal = readParserError(error)
     const exchange = this.#exchanges.get(socket)
     if (refusal === undefined || !socket.writable) {
       socket.destroy()
@@ -265,31 +266,4 @@ function isWebSocketHandshake(request: IncomingMessage): boolean {
     headers['content-length'] === undefined &&
     headers['transfer-encoding'] === undefined
   )
-}
-
-/** What a parser's or timer's error is called; undefined: there is nobody to tell. */
-function refusalOf(error: NodeJS.ErrnoException): GatewayError | undefined {
-  switch (error.code) {
-    case 'ECONNRESET':
-    case 'EPIPE':
-      return undefined
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new GatewayError('request_timeout', 'no whole request head came in 10 seconds')
-    case 'HPE_HEADER_OVERFLOW':
-      return new GatewayError('head_too_large', 'the head is too long or has more than 100 fields')
-    case 'HPE_INVALID_URL':
-      return new GatewayError('bad_target', 'the request target has a byte that must be escaped')
-    case 'HPE_INVALID_VERSION':
-      // Said also of a request line that does not end in CRLF.
-      if (!('reason' in error && error.reason === 'Invalid HTTP version')) return malformed(error)
-      return new GatewayError('bad_request', 'only HTTP/1.0 and HTTP/1.1 are spoken here', {
-        status: 505,
-      })
-    default:
-      return malformed(error)
-  }
-}
-
-function malformed(cause: Error): GatewayError {
-  return new GatewayError('bad_request', 'the request is not well-formed HTTP/1.1', { cause })
 }

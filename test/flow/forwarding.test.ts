@@ -519,6 +519,17 @@ async function staysOutside(target: string, hosts: readonly string[] = [host]): 
   return status === 200
 }
 
+t.test('no second path gets in beside the one that is decided on', async (t) => {
+  for (const method of ['COPY', 'MOVE']) {
+    const reply = await ask(gateway.url, `${method} /public/x`, ['Destination: /admin/y'])
+    t.match(
+      { status: reply.status, code: reply.problem.code },
+      { status: 400, code: 'bad_request' },
+    )
+  }
+  t.notOk(upstream.requests.some((request) => request.values('destination').length > 0))
+})
+
 t.test('no target of the table gets in without a token under any common reading', async (t) => {
   const table = readFileSync(new URL('../fixtures/request-targets.tsv', import.meta.url), 'utf8')
   const bytesOf = (text: string): string =>

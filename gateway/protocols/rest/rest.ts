@@ -6,6 +6,7 @@ import type { Requirement } from '../../decision/access.ts'
 import { errorTable, GatewayError } from '../../errors.ts'
 import { readResources } from '../../routes/resources.ts'
 import type { Route } from '../../routes/route.ts'
+import { fieldValue } from '../fields.ts'
 import { relativeLocation, rewriteLinks } from '../location.ts'
 import type {
   FieldList,
@@ -21,13 +22,22 @@ export const rest: Protocol = { name: 'rest', read: readRest, refuse: refuseRest
 /** Whatever a route allows (RFC 9110 9.3.6, 9.3.8); also as what another method is overridden to. */
 const neverForwarded: ReadonlySet<string> = new Set(['CONNECT', 'TRACE'])
 
-function readRest({ method, target, match }: ProtocolRequest): Intent {
+/** They write to a second path, in Destination (RFC 4918 9.8, 9.9). */
+const twoPathed: ReadonlySet<string> = new Set(['COPY', 'MOVE'])
+
+function readRest({ method, target, match, fields }: ProtocolRequest): Intent {
   const requirement = requirementFor(match.route, method)
   if (requirement === undefined) {
     const allowed = allowedMethods(match.route)
     throw new GatewayError('method_not_allowed', `${method} is not allowed here; ${allowed} are`, {
       allow: allowed,
     })
+  }
+  if (twoPathed.has(method) && fieldValue(fields, 'destination') !== undefined) {
+    throw new GatewayError(
+      'bad_request',
+      'Destination names a second path, on which no route decides; read and write instead',
+    )
   }
   const resources = readResources(match, target, method)
   return {

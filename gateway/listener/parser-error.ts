@@ -1,0 +1,32 @@
+// What the HTTP parser refused, or waited for in vain, as one of the closed table of errors (RFC 9112 2.2, 3).
+
+import { GatewayError } from '../errors.ts'
+
+/** What an error of the parser or of its timer is called; undefined: there is nobody to tell. */
+export function readParserError(error: NodeJS.ErrnoException): GatewayError | undefined {
+  switch (error.code) {
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return undefined
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new GatewayError('request_timeout', 'no whole request head came in 10 seconds')
+    case 'HPE_HEADER_OVERFLOW':
+      return new GatewayError('head_too_large', 'the head is too long or has more than 100 fields')
+    case 'HPE_INVALID_URL':
+      return new GatewayError('bad_target', 'the request target has a byte that must be escaped')
+    case 'HPE_INVALID_VERSION':
+      // Said also of a request line that does not end in CRLF.
+      if (!('reason' in error && error.reason === 'Invalid HTTP version')) return malformed(error)
+      return new GatewayError('bad_request', 'only HTTP/1.0 and HTTP/1.1 are spoken here', {
+        status: 505,
+      })
+    default:
+      return malformed(error)
+  }
+}
+
+/** The parser's own error holds the packet, and with it whatever credentials stand there: it goes no further. */
+function malformed({ message }: Error): GatewayError {
+  const cause = new Error(message)
+  return new GatewayError('bad_request', 'the request is not well-formed HTTP/1.1', { cause })
+}
