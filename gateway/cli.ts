@@ -2,12 +2,11 @@
 // From argv to a command and its exit code (sysexits.h for 78). Only here, and on
 // a second signal while the gateway drains, does the process end.
 
+import { enableCompileCache } from 'node:module'
+import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
-import { CommandFailure, type CommandIo } from './commands/command.ts'
-import { explainCommand } from './commands/explain.ts'
-import { lintCommand } from './commands/lint.ts'
-import { serveCommand } from './commands/serve.ts'
-import { tokenCommand } from './commands/token.ts'
+import type { CommandIo } from './commands/command.ts'
+import { CommandFailure } from './commands/failure.ts'
 import { readVersion } from './version.ts'
 
 const usageExitCode = 2
@@ -19,11 +18,27 @@ const io: CommandIo = {
   environment: process.env,
 }
 
+// Never the system's folder for temporary files: what others can write there would be run here. Where the
+// folder cannot be written to, Node does without.
+enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/compile', import.meta.url)))
+
+/** Each command loads what it needs when it is called; all of them only for their help. */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./commands/serve.ts')).serveCommand(io),
+  lint: async () => (await import('./commands/lint.ts')).lintCommand(io),
+  explain: async () => (await import('./commands/explain.ts')).explainCommand(io),
+  token: async () => (await import('./commands/token.ts')).tokenCommand(io),
+  version: async () =>
+    new Command('version').description('print the version').action(() => {
+      io.stdout(`${readVersion()}\n`)
+    }),
+}
+
 process.exitCode = await run(process.argv.slice(2))
 
 async function run(argv: readonly string[]): Promise<number> {
   try {
-    await program().parseAsync(argv, { from: 'user' })
+    await (await program(argv[0])).parseAsync(argv, { from: 'user' })
     return 0
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : usageExitCode
@@ -33,23 +48,16 @@ async function run(argv: readonly string[]): Promise<number> {
   }
 }
 
-function program(): Command {
+async function program(name: string | undefined): Promise<Command> {
   const root = new Command('scopegate')
     .description('Fine-grained tokens in front of REST APIs, git servers and registries.')
     .version(readVersion(), '-V, --version')
     .exitOverride()
     .configureOutput({ writeOut: io.stdout, writeErr: io.stderr })
     .showHelpAfterError('(--help says more)')
-  for (const command of [
-    serveCommand(io),
-    lintCommand(io),
-    explainCommand(io),
-    tokenCommand(io),
-    new Command('version').description('print the version').action(() => {
-      io.stdout(`${readVersion()}\n`)
-    }),
-  ]) {
-    root.addCommand(command.copyInheritedSettings(root))
+  const called = Object.hasOwn(commands, name ?? '') ? commands[name ?? ''] : undefined
+  for (const load of called === undefined ? Object.values(commands) : [called]) {
+    root.addCommand((await load()).copyInheritedSettings(root))
   }
   return root
 }

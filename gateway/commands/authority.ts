@@ -4,7 +4,7 @@ import type { Configuration } from '../configuration/configuration.ts'
 import { GatewayError } from '../errors.ts'
 import { commandBusyMs, openSqliteStore } from '../tokens/sqlite.ts'
 import type { TokenStore } from '../tokens/store.ts'
-import { CommandFailure } from './command.ts'
+import { CommandFailure } from './failure.ts'
 
 /** Opens the authority that the configuration names, and closes it after `work`. */
 export async function withStore<T>(

@@ -4,6 +4,7 @@
 import type { Readable } from 'node:stream'
 import type { Complaint, Configuration } from '../configuration/configuration.ts'
 import { loadConfiguration } from '../configuration/load.ts'
+import { CommandFailure } from './failure.ts'
 
 export type CommandIo = {
   /** For data. */
@@ -12,20 +13,6 @@ export type CommandIo = {
   stderr(text: string): void
   readonly stdin: Readable
   readonly environment: Readonly<Record<string, string | undefined>>
-}
-
-/** 1: failed or denied; 2: usage; 78: bad configuration (EX_CONFIG of sysexits.h). */
-export type FailureCode = 1 | 2 | 78
-
-/** Ends a command. The message goes to stderr; an empty one: everything has been said already. */
-export class CommandFailure extends Error {
-  readonly exitCode: FailureCode
-
-  constructor(exitCode: FailureCode, message: string, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause })
-    this.name = 'CommandFailure'
-    this.exitCode = exitCode
-  }
 }
 
 const defaultConfigurationFile = 'config/gateway.yaml'

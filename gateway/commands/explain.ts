@@ -6,7 +6,8 @@ import type { Configuration } from '../configuration/configuration.ts'
 import { type GitChange, type Judgement, judge, type Question } from '../judge.ts'
 import { digestSecret, isWellFormed, stateOf, writeTime } from '../tokens/token.ts'
 import { withStore } from './authority.ts'
-import { CommandFailure, type CommandIo, readConfiguration } from './command.ts'
+import { type CommandIo, readConfiguration } from './command.ts'
+import { CommandFailure } from './failure.ts'
 import { parseScopes } from './token-arguments.ts'
 
 type ExplainOptions = {

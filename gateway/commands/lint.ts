@@ -2,7 +2,8 @@
 
 import { Command } from 'commander'
 import { lintFiles, renderLint } from '../lint.ts'
-import { CommandFailure, type CommandIo } from './command.ts'
+import type { CommandIo } from './command.ts'
+import { CommandFailure } from './failure.ts'
 
 export function lintCommand(io: CommandIo): Command {
   return new Command('lint')

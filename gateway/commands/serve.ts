@@ -5,7 +5,8 @@ import type { Configuration } from '../configuration/configuration.ts'
 import { Gateway } from '../gateway.ts'
 import { type Log, makeLog } from '../telemetry/log.ts'
 import { authorityFailure } from './authority.ts'
-import { CommandFailure, type CommandIo, configurationFile, readConfiguration } from './command.ts'
+import { type CommandIo, configurationFile, readConfiguration } from './command.ts'
+import { CommandFailure } from './failure.ts'
 
 type ServeOptions = { readonly config?: string; readonly check?: true }
 

@@ -6,7 +6,7 @@ import { isAddressRange } from '../decision/address-limits.ts'
 import { allScope, isPathScope, nearestScope, type ScopeCatalog } from '../decision/scope.ts'
 import { GatewayError } from '../errors.ts'
 import { pathForScopes, readTarget } from '../listener/target.ts'
-import { CommandFailure } from './command.ts'
+import { CommandFailure } from './failure.ts'
 
 const textCharactersMax = 255
 /** The last millisecond that RFC 3339 can write. */

@@ -15,7 +15,8 @@ import {
   writeTime,
 } from '../tokens/token.ts'
 import { withStore } from './authority.ts'
-import { CommandFailure, type CommandIo, readConfiguration } from './command.ts'
+import { type CommandIo, readConfiguration } from './command.ts'
+import { CommandFailure } from './failure.ts'
 import {
   parseAddressRanges,
   parseExpiry,
