@@ -18,11 +18,11 @@ import { headerName, secret, upstream } from './settings.ts'
 /** Reads a text file that stands beside the file of a place; complains and answers undefined where it cannot. */
 export type ReadBeside = (place: Place, path: string) => string | undefined
 
-/** RFC 9110 7.6.1 and RFC 9112 framing: what concerns one connection or one message alone. */
+/** RFC 9110 7.6.1, RFC 9112 framing, and what says how a body reads: one connection's or message's alone. */
 const connectionFields = new Set(
   `connection keep-alive proxy-connection proxy-authenticate proxy-authorization
   proxy-authentication-info te trailer transfer-encoding upgrade http2-settings content-length
-  content-encoding expect`.split(/\s+/),
+  content-type content-encoding expect`.split(/\s+/),
 )
 const gatewayFields = new Set(
   'host forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-request-id'.split(' '),
@@ -105,7 +105,7 @@ function checkFieldNames(
     if (connectionFields.has(folded)) {
       complain(
         place,
-        `\`${name}\` belongs to the connection or to framing; an upstream cannot be given it`,
+        `\`${name}\` belongs to the connection or to the body; an upstream cannot be given it`,
       )
     } else if (gatewayFields.has(folded)) {
       complain(place, `\`${name}\` is written by the gateway itself; use another name`)

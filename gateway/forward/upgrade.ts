@@ -51,6 +51,8 @@ class Tunnel {
   #key: string
   #outgoing: ClientRequest | undefined
   #begun = false
+  /** It failed, or was told to end, before the upstream switched protocols. */
+  #isOver = false
 
   constructor(exchange: Exchange, upstream: Upstream, request: UpgradeRequest, outcome: Outcome) {
     this.#exchange = exchange
@@ -64,6 +66,8 @@ class Tunnel {
   open(): void {
     const { req, upgrade } = this.#exchange
     this.#exchange.upstreamStartedAt = performance.now()
+    this.#exchange.onAbort((error) => this.#fail(error))
+    if (this.#isOver) return
     req.url = this.#request.path
     req.headers = this.#headers()
     attempts.set(req, (outgoing) => this.#prepare(outgoing))
@@ -225,6 +229,7 @@ class Tunnel {
   }
 
   #fail(error: unknown): void {
+    this.#isOver = true
     this.#outgoing?.destroy()
     if (this.#begun) return
     this.#exchange.cause = error

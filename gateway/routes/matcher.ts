@@ -5,7 +5,7 @@
 
 import type { RequestTarget } from '../listener/target.ts'
 import { bareRepository, gitSuffix, readGitService } from './git-service.ts'
-import { findRepositoryWrite } from './repository-write.ts'
+import { findRepositoryWrite, findServicePast } from './repository-write.ts'
 import type { Match, Pattern, PatternSegment, Route } from './route.ts'
 import { addRoute, countSteps, createTrie, findRoute, readCaptures, type TrieNode } from './trie.ts'
 
@@ -19,7 +19,7 @@ export type MatchRefusal = {
   readonly refused: {
     /** The git route whose repositories are protected. */
     readonly route: Route
-    readonly allow: 'GET, HEAD, POST'
+    readonly allow: 'GET, HEAD, POST' | 'GET, HEAD'
     readonly detail: string
   }
 }
@@ -107,6 +107,8 @@ function matchIn(
   const git = table.gitRoutes.length === 0 ? undefined : matchGit(table.git, segments)
   if (git !== undefined && (plain === undefined || !winsOverGit(plain, git.route))) return git
   if (plain === undefined) return undefined
+  const passed = findServicePast(table.gitRoutes, method, segments, plain)
+  if (passed !== undefined) return refuseService(passed)
   return { route: plain, captures: readCaptures(plain.pattern, segments, count) }
 }
 
@@ -137,4 +139,10 @@ function winsOverGit(plain: Route, git: Route): boolean {
 function refuseWrite(route: Route): MatchRefusal {
   const detail = 'a git repository is written by git push alone; fetch it or push to it with git'
   return { refused: { route, allow: 'GET, HEAD, POST', detail } }
+}
+
+function refuseService(route: Route): MatchRefusal {
+  const detail =
+    'the services of git are reached through a git route alone, and this one is taken by another'
+  return { refused: { route, allow: 'GET, HEAD', detail } }
 }

@@ -34,6 +34,29 @@ export function findRepositoryWrite(
   })
 }
 
+/**
+ * The git route past which the plain route would take a POST to one of git's services, in any spelling of
+ * its name, to the same upstream: a push that nobody judged by its refs. LFS, which no route claims, too.
+ */
+export function findServicePast(
+  gitRoutes: readonly Route[],
+  method: string,
+  segments: readonly string[],
+  plain: Route,
+): Route | undefined {
+  if (method !== 'POST' || gitRoutes.length === 0) return undefined
+  const names = segments.map((segment) => segment.toLowerCase())
+  const isService = names.some(
+    (name, i) => services.has(name) || (name === 'lfs' && names[i - 1] === 'info'),
+  )
+  return isService ? gitRoutes.find(({ upstream }) => upstream === plain.upstream) : undefined
+}
+
+const services: ReadonlySet<string> = new Set([
+  'git-upload-pack',
+  'git-receive-pack',
+  'git-upload-archive',
+])
 const folders: ReadonlySet<string> = new Set(['info', 'objects', 'refs'])
 const files: ReadonlySet<string> = new Set(['head', 'packed-refs', 'config', 'git-upload-archive'])
 

@@ -302,6 +302,48 @@ t.test('writes below a git repository are refused whatever else matches', (t) =>
   t.end()
 })
 
+t.test('a git service is reached through a git route alone', (t) => {
+  const git = buildGitRoute({ path: '/{factory}/{repository}', name: 'git' })
+  const same = buildRoute({ path: '/{rest...}', name: 'plain', upstream: 'git' })
+  const special = buildRoute({ path: '/acme/pages/{rest...}', name: 'plain', upstream: 'git' })
+  const other = buildRoute({ path: '/{rest...}', name: 'plain' })
+  type Row = [Route[], string, 'refused' | 'plain' | 'git', string]
+  const rows: Row[] = [
+    [[git, same], 'POST /acme/hello/git-receive-pack', 'git', 'the git route’s own'],
+    [
+      [git, special],
+      'POST /acme/pages/git-receive-pack',
+      'refused',
+      'a plain route in the repository’s place',
+    ],
+    [
+      [git, special],
+      'POST /acme/pages/x/git-receive-pack',
+      'refused',
+      'a more specific plain route',
+    ],
+    [
+      [git, same],
+      'POST /acme/hello/Git-Receive-Pack',
+      'refused',
+      'a server that reads case its own way',
+    ],
+    [[git, same], 'POST /acme/hello/git-receive-pack/x', 'refused', 'or takes path info'],
+    [[git, same], 'POST /a/b/c/git-upload-pack', 'refused', 'a repository that no git route takes'],
+    [[git, same], 'POST /acme/hello.git/info/lfs/objects/batch', 'refused', 'LFS, not built yet'],
+    [[git, same], 'POST /acme/hello/readme', 'plain', 'no service'],
+    [[git, other], 'POST /a/b/c/git-upload-pack', 'plain', 'another upstream is no git server'],
+    [[same], 'POST /a/b/git-upload-pack', 'plain', 'without a git route, a path as any'],
+  ]
+  for (const [routes, request, expected, sentence] of rows) {
+    const [method = '', path = ''] = request.split(' ')
+    const result = buildMatcher(routes).match(buildTarget(path), method)
+    const told = result && ('refused' in result ? 'refused' : result.route.name)
+    t.equal(told, expected, `${request}: ${sentence}`)
+  }
+  t.end()
+})
+
 t.test('a refused write names the git route and what is allowed', (t) => {
   const git = buildGitRoute({ path: '/{factory}/{repository}' })
   const result = buildMatcher([git]).match(buildTarget('/a/b.git/x'), 'PUT') as MatchRefusal

@@ -110,5 +110,6 @@ function effectiveMethod(route: Route, method: string, asked: readonly string[])
   if (wanted === 'HEAD' && method !== 'HEAD') {
     throw new GatewayError('bad_request', 'a method cannot be overridden to HEAD; send HEAD itself')
   }
-  return wanted
+  // TRACE stays TRACE, which no route takes.
+  return method === 'TRACE' ? method : wanted
 }
