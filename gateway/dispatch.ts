@@ -1,5 +1,6 @@
 // The last stage: what was permitted goes to the upstream of its route, as a tunnel or as one request.
 
+import type { Readable } from 'node:stream'
 import { decideFor } from './authorize.ts'
 import { withoutQueryCarriers } from './credentials/credentials.ts'
 import type { Access } from './decision/access.ts'
@@ -21,6 +22,8 @@ import type { Snapshot, SnapshotUpstream } from './snapshot.ts'
 
 const restHeadersTimeoutMs = 60_000
 const transferHeadersTimeoutMs = 15 * 60_000
+
+type ForwardedBody = Extract<Inspected, { kind: 'forward' }>
 
 /** A permitted request with all that is known of it. */
 export type Journey = {
@@ -62,7 +65,7 @@ function hostFor({ upstream }: SnapshotUpstream, { target }: ProtocolRequest): s
 /** Sends the request on and its reply back. Rejects with a GatewayError while nothing was replied. */
 export async function forward(
   journey: Journey,
-  inspected: Extract<Inspected, { kind: 'forward' }> | undefined,
+  inspected: ForwardedBody | undefined,
   form: Buffer | undefined,
 ): Promise<void> {
   const { exchange, origin, request, intent, facing, snapshot } = journey
@@ -94,12 +97,7 @@ export async function forward(
     await tunnel(exchange, upstream, { path, fields, headersTimeoutMs, servername })
     return
   }
-  const body = inspected?.body ?? form ?? exchange.body?.rest() ?? null
-  const length = Buffer.isBuffer(body)
-    ? body.length
-    : inspected !== undefined
-      ? inspected.length
-      : declaredLength(exchange)
+  const { body, length } = bodyOf(exchange, inspected, form)
   if (length !== undefined) fields.push('Content-Length', String(length))
   await relay(exchange, upstream, {
     method: request.method,
@@ -128,7 +126,15 @@ function withoutTokens(snapshot: Snapshot, target: string): string {
   return query === undefined ? target.slice(0, at) : `${target.slice(0, at)}?${query}`
 }
 
-function declaredLength({ body, req }: Exchange): number | undefined {
-  if (body !== undefined) return body.length
-  return req.headers['content-length'] === undefined ? undefined : 0
+/** What to send as the body, and its Content-Length; undefined: chunked, or no body at all. */
+function bodyOf(
+  { body, req }: Exchange,
+  inspected: ForwardedBody | undefined,
+  form: Buffer | undefined,
+): { readonly body: Readable | Buffer | null; readonly length: number | undefined } {
+  const whole = inspected?.body ?? form
+  if (Buffer.isBuffer(whole)) return { body: whole, length: whole.length }
+  if (inspected !== undefined) return { body: inspected.body, length: inspected.length }
+  if (body !== undefined) return { body: body.rest(), length: body.length }
+  return { body: null, length: req.headers['content-length'] === undefined ? undefined : 0 }
 }

@@ -2,6 +2,7 @@
 // or an address.
 
 import t from 'tap'
+import { Pool } from 'undici'
 import { startGateway } from '../servers/gateway.ts'
 import { startRecorder } from '../servers/recorder.ts'
 
@@ -100,4 +101,29 @@ t.test('a request under way counts as an open stream', async (t) => {
   const page = await (await fetch(`${gateway.managementUrl}/metrics`)).text()
   t.match(page, /^scopegate_open_streams 1$/m)
   client.abort()
+})
+
+t.test('a thousand requests at once with one cold token ask the authority once', async (t) => {
+  const upstream = await startRecorder()
+  const gateway = await startGateway({
+    server: { limits: { connectionsPerAddress: 0 } },
+    upstreams: { api: { url: upstream.url } },
+    scopes: { read: 'Read' },
+    routes: [{ path: '/{rest...}', upstream: 'api', allow: 'read' }],
+  })
+  const clients = new Pool(gateway.url, { connections: 1000 })
+  t.teardown(async () => {
+    await clients.close()
+    await gateway.stop()
+    await upstream.stop()
+  })
+  const headers = { 'OSF-TOKEN': await gateway.token('--scope', 'read') }
+  const replies = Array.from({ length: 1000 }, async () => {
+    const { statusCode, body } = await clients.request({ method: 'GET', path: '/x', headers })
+    await body.dump()
+    return statusCode
+  })
+  t.strictSame([...new Set(await Promise.all(replies))], [200])
+  const page = await (await fetch(`${gateway.managementUrl}/metrics`)).text()
+  t.match(page, /^scopegate_token_lookups_total\{tier="authority",result="hit"\} 1$/m)
 })
