@@ -1,6 +1,6 @@
 // The promises of routes/matcher.ts: which route takes a request, what it captures, what is refused.
 
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { buildMatcher, type MatchRefusal } from '../../gateway/routes/matcher.ts'
 import type { Match, Route } from '../../gateway/routes/route.ts'
 import { buildGitRoute, buildRoute, buildTarget } from './build-route.ts'
@@ -250,6 +250,18 @@ t.test('a git match tells the service and its segments', (t) => {
   t.end()
 })
 
+/** Routes, a request, what becomes of it (`refused` or the route's name), and why. */
+type Row = readonly [Route[], string, string | undefined, string]
+
+function checkRows(t: Test, rows: readonly Row[]): void {
+  for (const [routes, request, expected, sentence] of rows) {
+    const [method = '', path = ''] = request.split(' ')
+    const result = buildMatcher(routes).match(buildTarget(path), method)
+    const told = result && ('refused' in result ? 'refused' : result.route.name)
+    t.equal(told, expected, `${request}: ${sentence}`)
+  }
+}
+
 t.test('writes below a git repository are refused whatever else matches', (t) => {
   const git = buildGitRoute({ path: '/{factory}/{repository}', name: 'git' })
   const deep = buildGitRoute({ path: '/{factory}/{repository...}', name: 'deep' })
@@ -258,7 +270,6 @@ t.test('writes below a git repository are refused whatever else matches', (t) =>
   const literal = buildGitRoute({ path: '/acme/hello.git', name: 'literal' })
   const other = buildRoute({ path: '/{rest...}', name: 'plain', allow: { '*': 'x' } })
   const same = buildRoute({ path: '/{rest...}', name: 'plain', upstream: 'git' })
-  type Row = [Route[], string, 'refused' | 'plain' | undefined, string]
   const rows: Row[] = [
     [[git], 'PUT /acme/hello.git/info/refs', 'refused', 'a write to a .git repository'],
     [[git, other], 'PUT /acme/hello.git/x', 'refused', 'with another upstream behind as well'],
@@ -293,12 +304,7 @@ t.test('writes below a git repository are refused whatever else matches', (t) =>
     [[same], 'PUT /acme/hello.git/x', 'plain', 'no git route, no repository'],
     [[git], 'PUT /acme/hello/readme', undefined, 'nothing that matches'],
   ]
-  for (const [routes, request, expected, sentence] of rows) {
-    const [method = '', path = ''] = request.split(' ')
-    const result = buildMatcher(routes).match(buildTarget(path), method)
-    const told = result && ('refused' in result ? 'refused' : result.route.name)
-    t.equal(told, expected, `${request}: ${sentence}`)
-  }
+  checkRows(t, rows)
   t.end()
 })
 
@@ -307,7 +313,6 @@ t.test('a git service is reached through a git route alone', (t) => {
   const same = buildRoute({ path: '/{rest...}', name: 'plain', upstream: 'git' })
   const special = buildRoute({ path: '/acme/pages/{rest...}', name: 'plain', upstream: 'git' })
   const other = buildRoute({ path: '/{rest...}', name: 'plain' })
-  type Row = [Route[], string, 'refused' | 'plain' | 'git', string]
   const rows: Row[] = [
     [[git, same], 'POST /acme/hello/git-receive-pack', 'git', 'the git route’s own'],
     [
@@ -335,12 +340,7 @@ t.test('a git service is reached through a git route alone', (t) => {
     [[git, other], 'POST /a/b/c/git-upload-pack', 'plain', 'another upstream is no git server'],
     [[same], 'POST /a/b/git-upload-pack', 'plain', 'without a git route, a path as any'],
   ]
-  for (const [routes, request, expected, sentence] of rows) {
-    const [method = '', path = ''] = request.split(' ')
-    const result = buildMatcher(routes).match(buildTarget(path), method)
-    const told = result && ('refused' in result ? 'refused' : result.route.name)
-    t.equal(told, expected, `${request}: ${sentence}`)
-  }
+  checkRows(t, rows)
   t.end()
 })
 
