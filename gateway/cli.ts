@@ -34,6 +34,13 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
     }),
 }
 
+// Whoever reads the output may have seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0)
+  io.stderr(`scopegate: the output cannot be written: ${error.code}\n`)
+  process.exit(1)
+})
+
 process.exitCode = await run(process.argv.slice(2))
 
 async function run(argv: readonly string[]): Promise<number> {

@@ -76,6 +76,10 @@ export class Gateway {
     })
     this.#lookup.follow({
       changed: ({ tokenId }) => void this.#open.changed(tokenId, this.#lookup),
+      restarted: () => {
+        this.#log.warn('an older state of the authority was restored')
+        void this.#open.allChanged(this.#lookup)
+      },
       failed: (error) => {
         this.#dependency('authority', false)
         this.#log.error({ cause: String(error) }, 'the change feed of the authority cannot be read')

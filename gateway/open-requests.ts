@@ -55,9 +55,11 @@ export class OpenRequests {
   /** A token has changed: what it no longer permits ends. Never rejects; what cannot be asked ends too. */
   async changed(tokenId: string, lookup: TokenLookup): Promise<void> {
     if (!this.#byToken.has(tokenId)) return
+    let present: TokenRecord | undefined
     let verdict: (reconsider: Reconsider) => GatewayError | undefined
     try {
       const found = await lookup.findById(tokenId, Date.now())
+      if (found.kind !== 'absent') present = found.record
       verdict = (reconsider) => {
         if (found.kind === 'absent') return new GatewayError('invalid_token', 'the token is gone')
         return endOf(found.record, reconsider)
@@ -69,14 +71,21 @@ export class OpenRequests {
     for (const [exchange, reconsider] of this.#byToken.get(tokenId) ?? []) {
       const end = verdict(reconsider)
       if (end !== undefined) exchange.abort(end)
+      // What is decided later of this request is decided with the rights of now.
+      else exchange.record = present
     }
+  }
+
+  /** Any token may have changed. */
+  async allChanged(lookup: TokenLookup): Promise<void> {
+    for (const tokenId of [...this.#byToken.keys()]) await this.changed(tokenId, lookup)
   }
 
   #endExpired(now: number): void {
     for (const open of this.#byToken.values()) {
       for (const exchange of open.keys()) {
         const at = exchange.record?.expiresAt ?? null
-        if (at === null || at > now) break
+        if (at === null || at > now) continue
         if (exchange.isEndless) exchange.abort(expired(at))
       }
     }

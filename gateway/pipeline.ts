@@ -110,7 +110,7 @@ async function permit(
   const { record } = exchange
   if (record === undefined) return
   snapshot.open.enter(exchange, reconsiderLater(snapshot, exchange, intent))
-  if (snapshot.lookup.live(record, Date.now()) !== undefined) return
+  if (snapshot.lookup.live(record, Date.now())?.version === record.version) return
   await snapshot.open.changed(record.id, snapshot.lookup)
 }
 

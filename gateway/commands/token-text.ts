@@ -42,7 +42,13 @@ export function writeJson(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`
 }
 
+const idForm = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
 export function unknownId(id: string): string {
+  // What has not the form of an id may be a secret, which is not repeated.
+  if (!idForm.test(id)) {
+    return 'that is not the id of a token (`token list` shows them); to revoke by the secret, pipe it to `token revoke --stdin`'
+  }
   return `no token has the id ${JSON.stringify(id)}`
 }
 

@@ -5,6 +5,8 @@ import pino, { type Logger } from 'pino'
 import { type ErrorCode, errorTable, type GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
 
+const bufferBytesMax = 16 * 2 ** 20
+
 export type Log = Logger
 
 /** Lines go to stdout; `time` is RFC 3339 and `level` a word. */
@@ -15,7 +17,8 @@ export function makeLog(): Log {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    pino.destination({ dest: 1, sync: false }),
+    // A reader that stops costs lines, never memory without bound.
+    pino.destination({ dest: 1, sync: false, maxLength: bufferBytesMax }),
   )
 }
 

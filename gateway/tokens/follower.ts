@@ -12,7 +12,7 @@ const changesPerReadMax = 1_000
 
 /** What the follower tells of. */
 export type FollowerEvents = {
-  /** The position is known for the first time; what was read before may have changed unseen. */
+  /** The position is known for the first time, or anew; what was read before may have changed unseen. */
   began(position: number): void
   /** `isNew`: it was made after the following began. */
   changed(change: TokenChange, isNew: boolean): void
@@ -128,8 +128,11 @@ export class Follower {
   }
 
   async #read(): Promise<void> {
+    const last = await this.#store.lastChange()
+    // An older database was restored: nothing that was read before it counts.
+    if (this.#position !== undefined && last < this.#position) this.#position = undefined
     if (this.#position === undefined) {
-      this.#newAfter = await this.#store.lastChange()
+      this.#newAfter = last
       this.#position = Math.min(await this.#beginAt(), this.#newAfter)
       this.#events.began(this.#position)
     }

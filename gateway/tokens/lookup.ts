@@ -21,6 +21,8 @@ const idLength = 36
 /** What the follower tells of: every change once, after memory forgot it; an outage of the feed and its end. */
 export type FollowEvents = {
   changed?(change: TokenChange): void
+  /** An older state of the authority was restored: any token may have changed. */
+  restarted?(): void
   failed?(error: unknown): void
   recovered?(): void
 }
@@ -54,6 +56,7 @@ export class TokenLookup {
   /** Under which key a record that was handed out is remembered. */
   readonly #keys = new WeakMap<TokenRecord, string>()
   #events: FollowEvents = {}
+  #hasBegun = false
 
   constructor(store: TokenStore, cache: TokenSettings['cache'], options: LookupOptions = {}) {
     const { clock = () => performance.now(), now = Date.now, redis, observer = {} } = options
@@ -250,6 +253,11 @@ export class TokenLookup {
     return {
       began: (position) => {
         this.#changes.begin(position)
+        if (this.#hasBegun) {
+          this.#shared?.restarted()
+          this.#events.restarted?.()
+        }
+        this.#hasBegun = true
         // What was read before the following began may have changed unseen.
         this.#memory.clear()
         this.#flights.supersedeAll()

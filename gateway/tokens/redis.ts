@@ -128,6 +128,8 @@ export class RedisCache {
   changed(): void {
     if (this.#breaker.isOpen || !this.#options.link.isReady) return
     const position = this.#options.position()
+    // A message may claim anything; the feed has been read, and says what is true.
+    if (this.#heardPosition > position) this.#heardPosition = 0
     if (position > this.#heardPosition) {
       this.#heardPosition = position
       this.#command(() => this.#options.link.publish(this.#channel, String(position))).catch(
@@ -135,6 +137,14 @@ export class RedisCache {
       )
     }
     this.#repeater.writeNew().catch((error) => this.#fail(error))
+  }
+
+  /** An older state of the authority was restored: what was written and heard since means nothing. */
+  restarted(): void {
+    this.#heardPosition = 0
+    if (!this.#breaker.isOpen && this.#options.link.isReady) {
+      this.#repeater.writeAll().catch((error) => this.#fail(error))
+    }
   }
 
   close(): void {

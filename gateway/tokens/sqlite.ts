@@ -2,7 +2,7 @@
 // the command line. Every change and its entry in the change feed are one transaction. It never sees a
 // secret.
 
-import { closeSync, mkdirSync, openSync, watch } from 'node:fs'
+import { closeSync, mkdirSync, openSync, statSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { GatewayError } from '../errors.ts'
@@ -66,11 +66,14 @@ class SqliteStore implements TokenStore {
   readonly #file: string
   readonly #database: DatabaseSync
   readonly #statements: Readonly<Record<StatementName, StatementSync>>
+  readonly #identity: string | undefined
+  #isReplaced = false
   #feed: SqliteFeed | undefined
 
   constructor(database: DatabaseSync, file: string) {
     this.#file = file
     this.#database = database
+    this.#identity = identityOf(file)
     this.authorityId = String(readMeta(database, 'authority id'))
     this.cacheKey = readCacheKey(database, file)
     const prepared = Object.entries(sql).map(([name, text]) => [name, database.prepare(text)])
@@ -151,6 +154,8 @@ class SqliteStore implements TokenStore {
   async changesSince(seq: number, limit: number): Promise<readonly TokenChange[]> {
     return answer(() => {
       try {
+        this.#isReplaced = identityOf(this.#file) !== this.#identity
+        this.#refuseReplaced()
         this.#feed ??= new SqliteFeed(this.#file)
         return this.#feed.read(seq, limit)
       } catch (error) {
@@ -181,6 +186,11 @@ class SqliteStore implements TokenStore {
     if (this.#database.isOpen) this.#database.close()
   }
 
+  /** Another file has taken the name: what is open here is no longer what the command line changes. */
+  #refuseReplaced(): void {
+    if (this.#isReplaced) throw new Error(`${this.#file} was replaced: restart the gateway`)
+  }
+
   #choose(choice: TokenChoice): Row[] {
     if ('id' in choice) return this.#rows('get', choice.id)
     if ('subject' in choice) return this.#rows('ofSubject', choice.subject)
@@ -207,14 +217,17 @@ class SqliteStore implements TokenStore {
   }
 
   #row(name: StatementName, ...values: SQLInputValue[]): Row | undefined {
+    this.#refuseReplaced()
     return this.#statements[name].get(bind(values))
   }
 
   #rows(name: StatementName, ...values: SQLInputValue[]): Row[] {
+    this.#refuseReplaced()
     return this.#statements[name].all(bind(values))
   }
 
   #run(name: StatementName, ...values: SQLInputValue[]): void {
+    this.#refuseReplaced()
     this.#statements[name].run(bind(values))
   }
 }
@@ -225,6 +238,11 @@ function readCacheKey(database: DatabaseSync, file: string): Buffer {
   const key = Buffer.from(readMeta(database, 'cache key') ?? '', 'base64')
   if (key.length === cacheKeyBytes) return key
   throw new Error(`${file} has lost the key of its caches; restore its table meta from a backup`)
+}
+
+function identityOf(file: string): string | undefined {
+  const status = statSync(file, { bigint: true, throwIfNoEntry: false })
+  return status && `${status.dev}:${status.ino}`
 }
 
 function readOne(row: Row | undefined): TokenRecord | undefined {

@@ -33,7 +33,9 @@ export const sql = {
     WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)`,
   pruneTokens: `DELETE FROM tokens WHERE coalesce(revoked_at, expires_at) <= $1
     AND NOT EXISTS (SELECT 1 FROM tokens c WHERE c.parent_id = tokens.id)`,
-  pruneChanges: 'DELETE FROM changes WHERE changed_at <= $1',
+  // The newest stays: positions never go back, but where an older database was restored.
+  pruneChanges:
+    'DELETE FROM changes WHERE changed_at <= $1 AND seq < (SELECT max(seq) FROM changes)',
   lastChange: 'SELECT coalesce(max(seq), 0) AS seq FROM changes',
   // Read from the newest back to the first that is older: it looks at no more than is asked for.
   positionBefore: 'SELECT coalesce(max(seq), 0) AS seq FROM changes WHERE changed_at < $1',

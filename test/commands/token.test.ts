@@ -227,8 +227,13 @@ t.test('show prints one record; an unknown id fails', async (t) => {
   t.match(await run(['show', 'nobody']), {
     code: 1,
     stdout: '',
-    stderr: 'no token has the id "nobody"',
+    stderr: 'that is not the id of a token',
   })
+  const unknown = '01a200c3-55be-746a-9cdf-2f1924bb8504'
+  t.match(await run(['show', unknown]), { code: 1, stderr: `no token has the id "${unknown}"` })
+  const pasted = await run(['revoke', String(token)])
+  t.match(pasted, { code: 1, stderr: 'token revoke --stdin' }, 'a secret in the place of an id')
+  t.notOk(pasted.stderr.includes(String(token)), 'is not repeated')
   t.equal((await run(['show'])).code, 2)
 })
 
@@ -259,7 +264,7 @@ t.test('revoke of several ids revokes the known ones and fails for an unknown on
   ])
   t.equal(code, 1)
   t.match(JSON.parse(stdout), [{ id: first.id }, { id: second.id }])
-  t.match(stderr, 'no token has the id "nobody"')
+  t.match(stderr, 'that is not the id of a token')
 })
 
 t.test('revoke by subject revokes all of its tokens; a subject without any fails', async (t) => {

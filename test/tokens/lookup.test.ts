@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { backup, DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { TokenLookup } from '../../gateway/tokens/lookup.ts'
@@ -374,4 +374,25 @@ t.test('a record that was handed out', async (t) => {
   await change
   t.equal(lookup.live(held, now), undefined, 'does not outlive its revocation')
   t.equal(lookup.live(record, now), undefined, 'lives only if it was handed out')
+})
+
+t.test('a change after an older database was restored in place is seen', async (t) => {
+  const { lookup, store, file } = openLookup(t)
+  const { secret, record } = await addToken(store)
+  const [old, present] = [new DatabaseSync(`${file}.old`), new DatabaseSync(file)]
+  t.teardown(() => {
+    old.close()
+    present.close()
+  })
+  await backup(present, `${file}.old`)
+  for (let i = 0; i < 3; i++) await addToken(store)
+  let restarts = 0
+  lookup.follow({ restarted: () => (restarts += 1) })
+  await lookup.catchUp()
+  t.match(await lookup.find(secret, now), { kind: 'active' })
+  await backup(old, file)
+  await store.revoke({ id: record.id }, { at: Date.now(), by: 'a test' })
+  await lookup.catchUp()
+  t.equal(restarts, 1)
+  t.match(await lookup.find(secret, now), { kind: 'revoked' })
 })

@@ -1,6 +1,6 @@
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { backup, DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { GatewayError } from '../../gateway/errors.ts'
@@ -47,6 +47,19 @@ function openPlainly(file: string): DatabaseSync {
 }
 
 checkTokenStore(t, async () => openSqliteStore(newFile(), { busyMs: commandBusyMs }))
+
+t.test('a database that is replaced under its name is an outage, not an authority', async (t) => {
+  const file = newFile()
+  const store = openStore(file)
+  const { digest, record } = makeToken()
+  await store.create(record, [digest])
+  await backup(openPlainly(file), `${file}.new`)
+  t.ok(await store.find(digest))
+  renameSync(`${file}.new`, file)
+  const refused = { code: 'lookup_unavailable', cause: { message: 'was replaced' } }
+  await t.rejects(store.changesSince(0, 10), refused, 'the next reading of the feed sees it')
+  await t.rejects(store.find(digest), refused, 'and nothing is answered from the old file')
+})
 
 t.test('the file is its owner’s alone, and so is a folder that was missing', async (t) => {
   const file = newFile()
