@@ -32,8 +32,13 @@ const staleMs = 20_000
 /** Of the search, and of making a counterexample smaller. */
 const timeLimitMs = 20_000
 /** Times up to sixteen orders; a slow machine plays fewer, but not fewer than `ordersMin`. */
+/** The same orders each time; `FC_SEED` plays others, `FC_RUNS` more of them. */
+const seed = Number(process.env.FC_SEED ?? -2_115_121_299)
 const runsMax = Number(process.env.FC_RUNS ?? 40)
 const ordersMin = 50
+/** How long a known record is served without a question after the authority failed (lookup.ts). */
+const askAgainAfterMs = 1_000
+
 const cache = { entries: 10, freshMs, staleMs, absentMs: 1_000 }
 
 const folder = makeFolder('interleavings')
@@ -268,6 +273,8 @@ class Process {
   readonly link: ModelLink
   readonly gate = new Gate()
   isAuthorityUp = true
+  /** When it last became able to answer again: an answer that waited beyond the deadline is none. */
+  authorityAwayUntil = Number.NEGATIVE_INFINITY
   /** The change feed as this process can read it. */
   visible = 0
   /** The newest version of the token that it has been told of. */
@@ -310,6 +317,7 @@ class Process {
   find(): void {
     const { world, told, isAuthorityUp } = this
     const now = world.base + world.time
+    const begunAt = world.time
     const begun = this.lookup.find(world.token.secret, now)
     const complain = (text: string): number => world.violations.push(text)
     const check = (found: Awaited<typeof begun>): void => {
@@ -322,7 +330,12 @@ class Process {
       const replacedAt = world.replacedAt[version]
       if (replacedAt === undefined) return
       const age = world.time - replacedAt
-      const boundMs = clockSkewMsMax + (isAuthorityUp && this.isAuthorityUp ? 0 : staleMs) + freshMs
+      const isAway =
+        !isAuthorityUp ||
+        !this.isAuthorityUp ||
+        this.gate.isClosed ||
+        this.authorityAwayUntil >= begunAt - askAgainAfterMs
+      const boundMs = clockSkewMsMax + (isAway ? staleMs : 0) + freshMs
       if (age > boundMs) complain(`version ${version} was replaced ${age} ms ago`)
       const isFromRedis = this.tiers.at(-1) === 'redis hit'
       if (isFromRedis && version < this.link.writtenWhenRead) {
@@ -386,10 +399,15 @@ async function perform(world: World, action: Action): Promise<void> {
   else if ('what' in action) {
     const gate = action.what === 'redis' ? process.link.gate : process.gate
     if (action.do === 'hold') gate.isClosed = true
-    else if (action.do === 'release') gate.open()
-    else if (action.what === 'redis') for (const held of gate.held) held.giveUp()
+    else if (action.do === 'release') {
+      if (gate === process.gate) process.authorityAwayUntil = world.time
+      gate.open()
+    } else if (action.what === 'redis') for (const held of gate.held) held.giveUp()
   } else if (action.do === 'redis') process.link.become(action.is === 'up')
-  else if (action.do === 'authority') process.isAuthorityUp = action.is === 'up'
+  else if (action.do === 'authority') {
+    if (action.is === 'up') process.authorityAwayUntil = world.time
+    process.isAuthorityUp = action.is === 'up'
+  }
   await world.settle()
 }
 
@@ -397,6 +415,7 @@ async function perform(world: World, action: Action): Promise<void> {
 async function end(world: World): Promise<void> {
   for (const process of world.processes) {
     process.isAuthorityUp = true
+    process.authorityAwayUntil = world.time
     process.gate.open()
     process.link.gate.open()
     process.link.become(false)
@@ -426,9 +445,8 @@ t.test('no order of events brings back what was changed, or makes a token absent
       if (violations.length > 0) throw new Error(violations.join('; '))
     },
   )
-  const seed = process.env.FC_SEED === undefined ? {} : { seed: Number(process.env.FC_SEED) }
   const bounds = { numRuns: runsMax, interruptAfterTimeLimit: timeLimitMs }
-  await fc.assert(property, { ...bounds, ...seed })
+  await fc.assert(property, { ...bounds, seed })
   t.ok(played >= ordersMin, `${played} orders`)
 })
 
