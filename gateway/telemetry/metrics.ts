@@ -3,14 +3,13 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client'
 import type { Exchange } from '../listener/exchange.ts'
+import type { LookupResult, LookupTier } from '../tokens/observer.ts'
 import { outcomeOf } from './log.ts'
 
 /** Seconds; the buckets that OpenTelemetry advises for http.server.request.duration. */
 const requestSeconds = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 const lookupSeconds = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5]
 const noRoute = 'none'
-
-export type LookupTier = 'memory' | 'redis' | 'authority'
 
 export class Metrics {
   #registry = new Registry()
@@ -84,7 +83,7 @@ export class Metrics {
   }
 
   /** A tier answered a lookup, or did not. */
-  lookup(tier: LookupTier, result: string, durationMs: number): void {
+  lookup(tier: LookupTier, result: LookupResult, durationMs: number): void {
     this.#lookups.inc({ tier, result })
     this.#lookupDuration.observe({ tier }, durationMs / 1000)
   }

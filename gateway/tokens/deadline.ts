@@ -18,7 +18,7 @@ export async function inTime<T>(answer: Promise<T>): Promise<T> {
 
 /** The refusal for an answer that came too late. */
 export function late(): GatewayError {
-  return unavailable('The token store does not answer in time; try again in a second')
+  return unavailable('the token store does not answer in time; try again in a second')
 }
 
 /** The refusal for a lookup that nobody can answer. */

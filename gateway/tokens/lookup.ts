@@ -196,7 +196,7 @@ export class TokenLookup {
       }
       return record
     }
-    throw unavailable('The token changes faster than it can be read; try again in a second')
+    throw unavailable('the token changes faster than it can be read; try again in a second')
   }
 
   /** Redis knows tokens by their digests only. */

@@ -264,7 +264,7 @@ function answer<T>(work: () => T): T {
   } catch (cause) {
     throw new GatewayError(
       'lookup_unavailable',
-      'The token store does not answer at the moment; try again in a second',
+      'the token store does not answer at the moment; try again in a second',
       { cause, retryAfter: retryAfterSeconds },
     )
   }
