@@ -17,6 +17,7 @@ import type {
   Intent,
   ProtocolRequest,
   UpstreamQuestion,
+  Verdict,
 } from './protocols/protocol.ts'
 import type { Snapshot, SnapshotUpstream } from './snapshot.ts'
 
@@ -62,12 +63,15 @@ function hostFor({ upstream }: SnapshotUpstream, { target }: ProtocolRequest): s
   return upstream.settings.host === 'client' ? target.authority : upstream.authority
 }
 
-/** Sends the request on and its reply back. Rejects with a GatewayError while nothing was replied. */
+/**
+ * Sends the request on and its reply back. Rejects with a GatewayError while nothing was replied. Resolves
+ * with `refused` where a guard ended the request as a refusal, which is still to be replied.
+ */
 export async function forward(
   journey: Journey,
   inspected: ForwardedBody | undefined,
   form: Buffer | undefined,
-): Promise<void> {
+): Promise<Verdict | undefined> {
   const { exchange, origin, request, intent, facing, snapshot } = journey
   const { upstream, plan } = facing
   const { settings } = upstream
@@ -95,17 +99,18 @@ export async function forward(
     (settings.host === 'client' ? new URL(settings.origin).hostname : undefined)
   if (exchange.upgrade !== undefined) {
     await tunnel(exchange, upstream, { path, fields, headersTimeoutMs, servername })
-    return
+    return undefined
   }
   const { body, length } = bodyOf(exchange, inspected, form)
   if (length !== undefined) fields.push('Content-Length', String(length))
-  await relay(exchange, upstream, {
+  return await relay(exchange, upstream, {
     method: request.method,
     path,
     fields,
     body,
     headersTimeoutMs,
     servername,
+    guard: inspected?.guard,
     rewrite:
       intent.reply &&
       ((status, received) =>

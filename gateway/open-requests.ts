@@ -70,10 +70,18 @@ export class OpenRequests {
     }
     for (const [exchange, reconsider] of this.#byToken.get(tokenId) ?? []) {
       const end = verdict(reconsider)
-      if (end !== undefined) exchange.abort(end)
+      if (end !== undefined) exchange.withdraw(end)
       // What is decided later of this request is decided with the rights of now.
       else exchange.record = present
     }
+  }
+
+  /** What is decided of the request from now on is decided with what its token is now, or it has ended. */
+  async renew(exchange: Exchange, lookup: TokenLookup): Promise<void> {
+    const { record } = exchange
+    if (record === undefined) return
+    if (lookup.live(record, Date.now())?.version === record.version) return
+    await this.changed(record.id, lookup)
   }
 
   /** Any token may have changed. */

@@ -10,7 +10,7 @@ import type { Exchange } from './listener/exchange.ts'
 import { readFraming } from './listener/framing.ts'
 import { readTarget } from './listener/target.ts'
 import { fieldValues } from './protocols/fields.ts'
-import type { Inspected, Intent, ProtocolRequest } from './protocols/protocol.ts'
+import type { Inspected, Intent, ProtocolRequest, Refused } from './protocols/protocol.ts'
 import { answerPreflight } from './protocols/rest/cors.ts'
 import {
   mayOverrideInBody,
@@ -76,8 +76,11 @@ export async function serve(
       }
     }
     const journey: Journey = { snapshot, exchange, origin, request, intent, facing }
-    const inspected = await inspect(journey, progress)
-    if (inspected?.kind === 'denied') return
+    const inspected = await inspect(journey)
+    if (inspected?.kind === 'refused') {
+      sayRefused(exchange, progress, inspected)
+      return
+    }
     if (exchange.record !== undefined) {
       const { address, record } = exchange
       snapshot.lastUse.note(record.id, address, match.route.protocol, Date.now())
@@ -86,7 +89,8 @@ export async function serve(
       exchange.reply(await intent.answer(contextOf(journey)))
       return
     }
-    await forward(journey, inspected, form)
+    const verdict = await forward(journey, inspected, form)
+    if (verdict?.kind === 'refused') sayRefused(exchange, progress, verdict)
   } catch (error) {
     refuse(exchange, error, progress)
   } finally {
@@ -107,11 +111,8 @@ async function permit(
 ): Promise<void> {
   await authenticate(snapshot, exchange, intent, request)
   checkDecision(snapshot, exchange, intent, progress)
-  const { record } = exchange
-  if (record === undefined) return
   snapshot.open.enter(exchange, reconsiderLater(snapshot, exchange, intent))
-  if (snapshot.lookup.live(record, Date.now())?.version === record.version) return
-  await snapshot.open.changed(record.id, snapshot.lookup)
+  await snapshot.open.renew(exchange, snapshot.lookup)
 }
 
 type EarlyMethod = {
@@ -142,19 +143,32 @@ function become(method: string, request: ProtocolRequest, { matcher }: Snapshot)
   return { ...request, method, match: findRoute(matcher, request.target, method) }
 }
 
-/** Lets the protocol look at the start of the body. A denial is replied here. */
-async function inspect(journey: Journey, progress: Progress): Promise<Inspected | undefined> {
+/** Lets the protocol look at the start of the body. */
+async function inspect(journey: Journey): Promise<Inspected | undefined> {
   const { exchange, intent } = journey
   exchange.continue()
   if (intent.inspect === undefined) return undefined
   const body = exchange.body ?? emptyBody(exchange)
-  const inspected = await intent.inspect({ ...contextOf(journey), body })
-  if (inspected.kind === 'denied') {
-    progress.decision = inspected.denial
-    exchange.reason = inspected.denial.reason
-    exchange.reply(inspected.reply)
-  }
-  return inspected
+  const { snapshot } = journey
+  return await intent.inspect({
+    ...contextOf(journey),
+    body,
+    isLimited: (key) => exchange.record?.resources?.[key] !== undefined,
+    refresh: () => snapshot.open.renew(exchange, snapshot.lookup),
+  })
+}
+
+/** What the body says is refused; where a part was forwarded, it has ended at the upstream as a refusal. */
+function sayRefused(
+  exchange: Exchange,
+  progress: Progress,
+  { error, reply, denial }: Refused,
+): void {
+  if (denial !== undefined) progress.decision = denial
+  if (reply === undefined || exchange.gone) throw error
+  exchange.cause = error.cause
+  exchange.reason = error.code
+  exchange.reply(reply)
 }
 
 function emptyBody(exchange: Exchange): ClientBody {

@@ -24,11 +24,13 @@ export async function ask(
 ): Promise<UpstreamAnswer> {
   const { promise, resolve, reject } = Promise.withResolvers<UpstreamAnswer>()
   const { name, basePath, timeouts } = upstream.settings
-  const timeoutMs = timeouts.headersMs ?? questionTimeoutMs
+  const timeoutMs = question.timeoutMs ?? timeouts.headersMs ?? questionTimeoutMs
   const chunks: Buffer[] = []
   let bytes = 0
   let status = 0
   let answerFields: string[] = []
+  let stopListening: (() => void) | undefined
+  const answer = (): void => resolve({ status, fields: answerFields, body: Buffer.concat(chunks) })
   upstream.dispatch(
     {
       path: basePath + question.path,
@@ -41,7 +43,7 @@ export async function ask(
     },
     {
       onRequestStart(controller) {
-        exchange.onAbort((error) => controller.abort(error))
+        stopListening = exchange.onAbort((error) => controller.abort(error))
       },
       onResponseStart(controller, code) {
         status = code
@@ -49,12 +51,16 @@ export async function ask(
       },
       onResponseData(controller, chunk) {
         bytes += chunk.length
-        if (bytes <= question.bodyBytesMax) chunks.push(chunk)
-        else controller.abort(tooLong(name))
+        if (bytes > question.bodyBytesMax) {
+          controller.abort(tooLong(name))
+          return
+        }
+        chunks.push(chunk)
+        if (question.isEnough?.(Buffer.concat(chunks)) !== true) return
+        answer()
+        controller.abort(new Error('the rest of the answer is not wanted'))
       },
-      onResponseEnd() {
-        resolve({ status, fields: answerFields, body: Buffer.concat(chunks) })
-      },
+      onResponseEnd: answer,
       onResponseError(_controller, error) {
         reject(upstreamFailure(name, error))
       },
@@ -63,7 +69,7 @@ export async function ask(
   try {
     return await promise
   } finally {
-    exchange.onAbort(undefined)
+    stopListening?.()
   }
 }
 

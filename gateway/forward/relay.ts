@@ -9,8 +9,9 @@ import { countForwarded } from '../collector.ts'
 import type { GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
 import { fieldValue, fieldValues } from '../protocols/fields.ts'
-import type { FieldList } from '../protocols/protocol.ts'
+import type { FieldList, Guard, Verdict } from '../protocols/protocol.ts'
 import { badReply, checkReply, isConnectionLost, upstreamFailure } from './failure.ts'
+import { GuardedReply } from './guarded-reply.ts'
 import { fieldsOf, replyFields } from './headers.ts'
 import type { ConnectionAware, TrackedClient, Upstream } from './upstreams.ts'
 
@@ -30,23 +31,35 @@ export type RelayRequest = {
   readonly headersTimeoutMs: number
   /** Server name for TLS; undefined: the upstream's own. */
   readonly servername: string | undefined
+  /** Judges the body as it passes; nothing of the reply is passed on before its verdict. */
+  readonly guard: Guard | undefined
   /** Rewrites the fields of the final reply. */
   readonly rewrite: ((status: number, fields: FieldList) => FieldList) | undefined
 }
 
-/** Resolves when the reply was relayed or cut; rejects with a GatewayError while nothing of it was sent. */
+/**
+ * Resolves when the reply was relayed or cut, or with `refused` when a guard has ended the request as a
+ * refusal; rejects with a GatewayError while nothing was sent.
+ */
 export function relay(
   exchange: Exchange,
   upstream: Upstream,
   request: RelayRequest,
-): Promise<void> {
+): Promise<Verdict | undefined> {
   return new Promise((resolve, reject) => {
     exchange.upstreamStartedAt = performance.now()
     // undici stops listening when the request is aborted, before the body's error is told.
     if (request.body instanceof Readable) request.body.on('error', () => {})
     const options = dispatchOptions(upstream, request)
-    const handler = new Relay(exchange, upstream, request, { resolve, reject })
-    upstream.dispatch(options, handler)
+    const relayed = new Relay(exchange, upstream, request, { resolve, reject })
+    if (request.guard === undefined) {
+      relayed.endWith(exchange)
+      upstream.dispatch(options, relayed)
+    } else {
+      const { idleMs } = upstream.settings.timeouts
+      const held = { exchange, guard: request.guard, idleMs, refused: resolve }
+      upstream.dispatch(options, new GuardedReply(relayed, held))
+    }
   })
 }
 
@@ -57,15 +70,16 @@ function dispatchOptions(upstream: Upstream, request: RelayRequest): Dispatcher.
     headers: request.fields,
     body: request.body,
     headersTimeout: request.headersTimeoutMs,
-    bodyTimeout: upstream.settings.timeouts.idleMs,
+    // A guarded upload may take hours behind a head that came early.
+    bodyTimeout: request.guard === undefined ? upstream.settings.timeouts.idleMs : 0,
     reset: request.body !== null && !expectsBody.has(request.method),
     ...(request.servername === undefined ? {} : { servername: request.servername }),
   }
 }
 
-type Outcome = { resolve: () => void; reject: (error: GatewayError) => void }
+type Outcome = { resolve: (verdict?: Verdict) => void; reject: (error: GatewayError) => void }
 
-class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
+export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   connection?: TrackedClient
   #exchange: Exchange
   #upstream: Upstream
@@ -79,13 +93,18 @@ class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   /** The final head was written to the client. */
   #started = false
   #wroteBody = false
+  #stopListening: (() => void) | undefined
 
   constructor(exchange: Exchange, upstream: Upstream, request: RelayRequest, outcome: Outcome) {
     this.#exchange = exchange
     this.#upstream = upstream
     this.#request = request
     this.#outcome = outcome
-    exchange.onAbort((error) => this.#abort(error))
+  }
+
+  /** An early end of the exchange ends the request. */
+  endWith(exchange: Exchange): void {
+    this.#stopListening = exchange.onAbort((error) => this.#abort(error))
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -210,7 +229,7 @@ class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   }
 
   #settle(): void {
-    this.#exchange.onAbort(undefined)
+    this.#stopListening?.()
     const { upstreamStartedAt } = this.#exchange
     if (upstreamStartedAt !== undefined) {
       this.#exchange.upstreamMs = performance.now() - upstreamStartedAt

@@ -53,6 +53,7 @@ class Tunnel {
   #begun = false
   /** It failed, or was told to end, before the upstream switched protocols. */
   #isOver = false
+  #stopListening: (() => void) | undefined
 
   constructor(exchange: Exchange, upstream: Upstream, request: UpgradeRequest, outcome: Outcome) {
     this.#exchange = exchange
@@ -66,7 +67,7 @@ class Tunnel {
   open(): void {
     const { req, upgrade } = this.#exchange
     this.#exchange.upstreamStartedAt = performance.now()
-    this.#exchange.onAbort((error) => this.#fail(error))
+    this.#stopListening = this.#exchange.onAbort((error) => this.#fail(error))
     if (this.#isOver) return
     req.url = this.#request.path
     req.headers = this.#headers()
@@ -212,6 +213,7 @@ class Tunnel {
     }
     this.#exchange.isEndless = true
     this.#exchange.firstByteAt = performance.now()
+    this.#stopListening?.()
     this.#exchange.onAbort((error) => {
       if (error.status >= 500) {
         end(goingAway, error.message)

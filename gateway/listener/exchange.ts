@@ -51,7 +51,8 @@ export class Exchange {
   firstByteAt: number | undefined
   cause: unknown
 
-  #onAbort: ((error: GatewayError) => void) | undefined
+  #abortListeners = new Set<(error: GatewayError) => void>()
+  #withdraw: ((error: GatewayError) => void) | undefined
   #aborted: GatewayError | undefined
 
   constructor(req: IncomingMessage, res: ServerResponse) {
@@ -62,16 +63,33 @@ export class Exchange {
     this.requestId = sent !== undefined && requestIdPattern.test(sent) ? sent : randomUUID()
   }
 
-  /** Who hears of an early end: a client that left, a stalled body, a bad chunk. One at a time. */
-  onAbort(listener: ((error: GatewayError) => void) | undefined): void {
-    this.#onAbort = listener
-    if (this.#aborted !== undefined) listener?.(this.#aborted)
+  /** Hears of an early end: a client that left, a stalled body, a bad chunk. Returns what stops the hearing. */
+  onAbort(listener: (error: GatewayError) => void): () => void {
+    this.#abortListeners.add(listener)
+    if (this.#aborted !== undefined) listener(this.#aborted)
+    return () => void this.#abortListeners.delete(listener)
   }
 
   abort(error: GatewayError): void {
     this.#aborted ??= error
     this.body?.fail(error)
-    this.#onAbort?.(error)
+    for (const listener of [...this.#abortListeners]) listener(error)
+  }
+
+  /** Who ends the request when its permit is withdrawn, while its body can still be read; without one it is aborted. */
+  onWithdraw(listener: ((error: GatewayError) => void) | undefined): void {
+    this.#withdraw = listener
+  }
+
+  /** The request ends in an order of its own when its permit is withdrawn. */
+  get endsInOrder(): boolean {
+    return this.#withdraw !== undefined
+  }
+
+  /** The permit is withdrawn: the token has changed, or the gateway is going away. */
+  withdraw(error: GatewayError): void {
+    if (this.#withdraw === undefined) this.abort(error)
+    else this.#withdraw(error)
   }
 
   /** Tells the client to send its body, once, if it waits to be told. */

@@ -54,7 +54,13 @@ export type AnswerContext = {
   readonly ask: (request: UpstreamQuestion) => Promise<UpstreamAnswer>
 }
 
-export type InspectContext = AnswerContext & { readonly body: RequestBody }
+export type InspectContext = AnswerContext & {
+  readonly body: RequestBody
+  /** Is the token limited to some values of this resource? */
+  readonly isLimited: (key: string) => boolean
+  /** Resolves once `decide` decides with what the token is now; a revoked token's request has been withdrawn then. */
+  readonly refresh: () => Promise<void>
+}
 
 export type UpstreamQuestion = {
   readonly method: string
@@ -64,6 +70,10 @@ export type UpstreamQuestion = {
   readonly body?: Buffer
   /** Answers with a longer body fail with `upstream_unreachable`. */
   readonly bodyBytesMax: number
+  /** Is this much of the body all that is wanted? The connection ends then. */
+  readonly isEnough?: (body: Buffer) => boolean
+  /** Where it is less than the upstream has for its own requests. */
+  readonly timeoutMs?: number
 }
 
 export type UpstreamAnswer = {
@@ -94,9 +104,41 @@ export type Inspected =
       readonly set?: FieldList
       /** Path and query to forward instead. */
       readonly path?: string
+      /** Set where the request is judged on while its body passes. */
+      readonly guard?: Guard
     }
-  /** Refused in the protocol's own words, with the denial for the log; the rest of the body is read and dropped. */
-  | { readonly kind: 'denied'; readonly reply: Reply; readonly denial: Denial }
+  /** The rest of the body is read and dropped. */
+  | Refused
+
+/**
+ * A forwarded request that is judged until its body has passed: `body` withholds what would make it take
+ * effect, and ends as something that the upstream refuses where the verdict says so. Nothing of the reply is
+ * passed on before the verdict.
+ */
+export type Guard = {
+  /** Never rejects. */
+  readonly verdict: Promise<Verdict>
+  /** The permit is withdrawn, or the client has left: the request is to end as a refusal. */
+  withdraw(error: GatewayError): void
+  /** The upstream's reply has ended, or its connection: it takes no more of the body. */
+  ended(): void
+}
+
+export type Verdict =
+  | { readonly kind: 'permitted' }
+  | Refused
+  /** The upstream ended the exchange by itself before; its reply stands. */
+  | { readonly kind: 'unasked' }
+
+/** Refused after a look at the body. */
+export type Refused = {
+  readonly kind: 'refused'
+  /** For the log, and for the client where there is no reply. */
+  readonly error: GatewayError
+  /** In the protocol's own words. */
+  readonly reply?: Reply
+  readonly denial?: Denial
+}
 
 /** How a refusal is said. */
 export type RefusalContext = {

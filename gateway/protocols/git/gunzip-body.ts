@@ -2,13 +2,12 @@
 // body only when the decoder has nothing left to give, so memory does not grow and what was not taken can
 // still be read and dropped. It never passes on bytes that stand behind the end of the gzip data.
 
-import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { GatewayError } from '../../errors.ts'
 import type { RequestBody } from '../protocol.ts'
 
 /** The decoded body. `close` frees the decoder where the body is not read to its end. */
-export class GunzipBody implements RequestBody {
+export class GunzipBody implements Pick<RequestBody, 'length' | 'next'> {
   readonly length = undefined
   readonly #encoded: RequestBody
   readonly #gunzip = createGunzip()
@@ -44,22 +43,8 @@ export class GunzipBody implements RequestBody {
     }
   }
 
-  rest(first: readonly Buffer[]): Readable {
-    return Readable.from(this.#chunks(first), { objectMode: false })
-  }
-
   close(): void {
     this.#gunzip.destroy()
-  }
-
-  async *#chunks(first: readonly Buffer[]): AsyncGenerator<Buffer> {
-    try {
-      yield* first
-      for (let chunk = await this.next(); chunk !== undefined; chunk = await this.next())
-        yield chunk
-    } finally {
-      this.close()
-    }
   }
 
   async #feed(): Promise<void> {

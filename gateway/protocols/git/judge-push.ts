@@ -35,6 +35,14 @@ const actions = {
   'tag move': 'force',
 } as const satisfies Record<Change, string>
 
+/** What the git server and the pack say of a push, beyond its command list. */
+export type PushFacts = {
+  /** Targets of the refs that the git server lists as symbolic. */
+  readonly targets: ReadonlyMap<string, string>
+  /** Refs whose update is no fast-forward, or was not proved to be one, with the words for it. */
+  readonly forced: ReadonlyMap<string, string>
+}
+
 type Refusal = { readonly denial: Denial; readonly reason: string; readonly advice: string }
 
 /** Judges every command and push option of a push. */
@@ -42,12 +50,14 @@ export function judgePush(
   request: ProtocolRequest,
   push: Push,
   decide: (access: Access) => Decision,
+  facts: PushFacts,
 ): JudgedPush {
   const access = gitAccess(request)
   const option = refuseOption(push, request, access)
   const refusals = new Map<string, Refusal>()
+  const judged: Judged = { match: request.match, accessOf: access, decide, facts }
   for (const command of push.commands) {
-    const refusal = option ?? refuseCommand(command, request, access, decide)
+    const refusal = option ?? refuseCommand(command, judged)
     if (refusal !== undefined) refusals.set(command.ref, refusal)
   }
   const [first] = refusals
@@ -61,6 +71,22 @@ export function judgePush(
   return { kind: 'refused', denial, refs, advice: advise(repository, [...refusals.values()]) }
 }
 
+/** The updates that are permitted as fast-forwards alone: these are to be proved. */
+export function updatesToProve(
+  request: ProtocolRequest,
+  { commands }: Push,
+  decide: (access: Access) => Decision,
+  targets: PushFacts['targets'],
+): readonly RefUpdate[] {
+  const accessOf = gitAccess(request)
+  return commands.filter((command) => {
+    if (classify(command) !== 'update' || command.oldId === command.newId) return false
+    return !refsOf(command.ref, targets).every(
+      (ref) => decide(accessOf('force', ref)).outcome === 'permit',
+    )
+  })
+}
+
 /** What the command does; an old id is not looked at for a delete, as the server does not compare it. */
 export function classify({ oldId, newId, ref }: RefUpdate): Change {
   if (isZeroId(newId)) return 'delete'
@@ -70,32 +96,59 @@ export function classify({ oldId, newId, ref }: RefUpdate): Change {
 
 type AccessOf = ReturnType<typeof gitAccess>
 
-function refuseCommand(
-  command: RefUpdate,
-  { match }: ProtocolRequest,
-  accessOf: AccessOf,
-  decide: (access: Access) => Decision,
-): Refusal | undefined {
+type Judged = {
+  readonly match: ProtocolRequest['match']
+  readonly accessOf: AccessOf
+  readonly decide: (access: Access) => Decision
+  readonly facts: PushFacts
+}
+
+/** The refs that a command moves: a symbolic ref's target with it. */
+function refsOf(ref: string, targets: PushFacts['targets']): readonly string[] {
+  const target = targets.get(ref)
+  return target === undefined ? [ref] : [ref, target]
+}
+
+function refuseCommand(command: RefUpdate, judged: Judged): Refusal | undefined {
+  const { match, accessOf, facts } = judged
   const { ref } = command
   const change = classify(command)
-  const access = accessOf(actions[change], ref)
   if (!match.route.refs.some((glob) => matchGlob(glob, ref))) {
     return {
-      denial: denyByRoute(access, 'ref', ref),
+      denial: denyByRoute(accessOf(actions[change], ref), 'ref', ref),
       reason: `the route takes no push to this ref (${change})`,
       advice: `this route takes pushes to ${match.route.refs.join(', ') || 'no ref'}`,
     }
   }
-  const decision = decide(access)
-  if (decision.outcome === 'permit') return undefined
-  // Who may force may also fast-forward.
-  if (change === 'update' && decide(accessOf('force', ref)).outcome === 'permit') return undefined
-  const words = describeDenial(decision)
-  return {
-    denial: decision,
-    reason: change === 'update' ? words : `${words} (${change})`,
-    advice: adviseDenied(decision),
+  const forced = facts.forced.get(ref)
+  for (const moved of refsOf(ref, facts.targets)) {
+    const denial = deniedMove(moved, change, forced !== undefined, judged)
+    if (denial === undefined) continue
+    const details: string[] = []
+    if (moved !== ref) details.push(`${ref} is a symbolic ref to it`)
+    if (forced !== undefined) details.push(forced)
+    else if (change !== 'update') details.push(change)
+    const words = describeDenial(denial)
+    return {
+      denial,
+      reason: details.length === 0 ? words : `${words} (${details.join('; ')})`,
+      advice: adviseDenied(denial),
+    }
   }
+  return undefined
+}
+
+/** Who may force may also fast-forward, and move tags. */
+function deniedMove(
+  ref: string,
+  change: Change,
+  isForced: boolean,
+  { accessOf, decide }: Judged,
+): Denial | undefined {
+  const decision = decide(accessOf(isForced ? 'force' : actions[change], ref))
+  if (decision.outcome === 'permit') return undefined
+  const mayForce = change === 'update' && decide(accessOf('force', ref)).outcome === 'permit'
+  return mayForce ? undefined : decision
 }
 
 // The first push option that the route does not list refuses every command.

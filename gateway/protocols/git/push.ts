@@ -5,17 +5,28 @@
 
 import { GatewayError } from '../../errors.ts'
 import { fieldValue } from '../fields.ts'
-import type { InspectContext, Inspected, ProtocolRequest, RequestBody } from '../protocol.ts'
+import type {
+  InspectContext,
+  Inspected,
+  ProtocolRequest,
+  Refused,
+  RequestBody,
+} from '../protocol.ts'
+import { objectFormat } from './capabilities.ts'
 import { GunzipBody } from './gunzip-body.ts'
-import { judgePush } from './judge-push.ts'
+import { judgePush, type PushFacts, updatesToProve } from './judge-push.ts'
 import { flushPkt, PktLineReader, refuse } from './pkt-line.ts'
+import { PushGuard } from './push-guard.ts'
+import { notProved, PushProof } from './push-proof.ts'
 import { commandListBytesMax, isZeroId, type Push, parsePush, writePush } from './receive-pack.ts'
-import { writeReport } from './report.ts'
+import { type RefusedRef, writeReport } from './report.ts'
+import { readTargets } from './symbolic-refs.ts'
 
 /** The Content-Encodings of a push; git's server would take any other for none. */
 export const pushEncodings: readonly string[] = ['identity', 'gzip', 'x-gzip']
 
 const packSignature = 'PACK'
+const pushService = 'git-receive-pack'
 
 /** Inspects `POST …/git-receive-pack`; its fields were checked already. */
 export async function inspectPush(
@@ -36,10 +47,13 @@ export async function inspectPush(
   }
 }
 
+/** What a push is read from. */
+type PushBody = Pick<RequestBody, 'length' | 'next'> & { close?(): void }
+
 async function inspectBody(
   request: ProtocolRequest,
   context: InspectContext,
-  body: RequestBody,
+  body: PushBody,
 ): Promise<Inspected> {
   const drop = ['content-encoding']
   const packets = new PktLineReader(body, commandListBytesMax)
@@ -49,13 +63,100 @@ async function inspectBody(
   const push = await parsePush(packets)
   const hasPack = push.commands.some(({ newId }) => !isZeroId(newId))
   await checkPack(packets, hasPack)
-  const judged = judgePush(request, push, context.decide)
-  if (judged.kind === 'refused') return deny(push, judged)
-  const written = writePush(push)
-  if (!hasPack) return { kind: 'forward', body: written, length: written.length, drop }
+  const asked: AskedPush = { request, push, context }
+  const early = judge(asked, { targets: none, forced: none })
+  if (early !== undefined) return early
+  const targets = await findTargets(asked)
+  if ('kind' in targets) return targets
+  const refused = judge(asked, { targets, forced: none })
+  if (refused !== undefined) return refused
+  const commands = writePush(push)
+  if (!hasPack) return { kind: 'forward', body: commands, length: commands.length, drop }
   const length =
-    body.length === undefined ? undefined : body.length - packets.consumed + written.length
-  return { kind: 'forward', body: body.rest([written, ...packets.unread()]), length, drop }
+    body.length === undefined ? undefined : body.length - packets.consumed + commands.length
+  const proof = proofOf(asked, targets)
+  const guard = new PushGuard({
+    commands,
+    start: packets.unread(),
+    body,
+    length,
+    proof,
+    decideAgain: async () => {
+      await context.refresh()
+      const forced = new Map([...unforeseen(asked, targets, proof), ...(proof?.forced ?? none)])
+      return judge(asked, { targets, forced })
+    },
+    refuse: (error) => refusal(push, error, [error.message]),
+  })
+  return { kind: 'forward', body: guard.readable(), length, drop, guard }
+}
+
+/** A push that was understood, and all that its decision needs. */
+type AskedPush = {
+  readonly request: ProtocolRequest
+  readonly push: Push
+  readonly context: InspectContext
+}
+
+const none: ReadonlyMap<string, string> = new Map()
+
+/** Undefined: permitted. */
+function judge({ request, push, context }: AskedPush, facts: PushFacts): Refused | undefined {
+  const judged = judgePush(request, push, context.decide, facts)
+  if (judged.kind === 'permitted') return undefined
+  const { denial, refs, advice } = judged
+  const error = new GatewayError(denial.reason, advice.join('; '))
+  return { ...report(push, error, refs, advice), denial }
+}
+
+/** The targets of symbolic refs, where the token is limited to refs. */
+async function findTargets({
+  request,
+  push,
+  context,
+}: AskedPush): Promise<PushFacts['targets'] | Refused> {
+  if (!context.isLimited('ref')) return new Map()
+  const refs = push.commands.map(({ ref }) => ref)
+  const format = objectFormat(push.capabilities)
+  try {
+    return await readTargets(context.ask, repositoryPath(request), format, refs)
+  } catch (error) {
+    if (!(error instanceof GatewayError)) throw error
+    return refusal(push, error, [error.message])
+  }
+}
+
+/** Undefined where every update is permitted even where it is forced. */
+function proofOf(
+  { request, push, context }: AskedPush,
+  targets: PushFacts['targets'],
+): PushProof | undefined {
+  const updates = updatesToProve(request, push, context.decide, targets)
+  if (updates.length === 0) return undefined
+  return new PushProof({
+    format: objectFormat(push.capabilities),
+    updates,
+    shallow: push.shallow,
+    ask: context.ask,
+    path: `${repositoryPath(request)}git-upload-pack`,
+  })
+}
+
+/** Updates that need a proof now, and did not when the push began. */
+function unforeseen(
+  { request, push, context }: AskedPush,
+  targets: PushFacts['targets'],
+  proof: PushProof | undefined,
+): PushFacts['forced'] {
+  const begun = new Set(proof?.updates.map(({ ref }) => ref))
+  const needed = updatesToProve(request, push, context.decide, targets)
+  const words = notProved('the token has changed during the push; push again')
+  return new Map(needed.filter(({ ref }) => !begun.has(ref)).map(({ ref }) => [ref, words]))
+}
+
+/** The repository's path as the upstream sees it, with a slash at its end. */
+function repositoryPath({ target }: ProtocolRequest): string {
+  return target.path.slice(0, target.path.lastIndexOf(pushService))
 }
 
 // git asks with a lone flush-pkt whether it may push before it sends a long body chunked.
@@ -72,18 +173,25 @@ async function checkPack(packets: PktLineReader, hasPack: boolean): Promise<void
   if (!hasPack && start.length > 0) refuse('nothing follows a list of deletes')
 }
 
-function deny(
+/** Every ref is refused for the same reason, which is none of the token's scopes. */
+function refusal(push: Push, error: GatewayError, advice: readonly string[]): Refused {
+  const refs = push.commands.map(({ ref }) => ({ ref, reason: error.message }))
+  return report(push, error, refs, advice)
+}
+
+function report(
   push: Push,
-  refused: Extract<ReturnType<typeof judgePush>, { kind: 'refused' }>,
-): Inspected {
-  const { denial, refs, advice } = refused
+  error: GatewayError,
+  refs: readonly RefusedRef[],
+  advice: readonly string[],
+): Refused {
   const body = writeReport(push.capabilities, refs, advice)
-  if (body === undefined) throw new GatewayError(denial.reason, advice.join('; '))
+  if (body === undefined) return { kind: 'refused', error }
   const fields = [
     'Content-Type',
     'application/x-git-receive-pack-result',
     'Cache-Control',
     'no-cache',
   ]
-  return { kind: 'denied', reply: { status: 200, fields, body }, denial }
+  return { kind: 'refused', error, reply: { status: 200, fields, body } }
 }

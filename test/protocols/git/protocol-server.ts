@@ -16,6 +16,8 @@ import type {
   ProtocolRequest,
   Reply,
   RequestBody,
+  UpstreamAnswer,
+  UpstreamQuestion,
 } from '../../../gateway/protocols/protocol.ts'
 import { readGitService } from '../../../gateway/routes/git-service.ts'
 import type { Match, Route } from '../../../gateway/routes/route.ts'
@@ -186,22 +188,21 @@ export async function startProtocolServer(upstream: string): Promise<ProtocolSer
       const inspected = await intent.inspect?.({
         body,
         decide: decideFor(server.rights),
-        ask: () => Promise.reject(new Error('no question was expected')),
+        ask: (question) => ask(question),
+        isLimited: (key) => server.rights.resources?.[key] !== undefined,
+        refresh: async () => {},
       } satisfies InspectContext)
       if (inspected === undefined) {
         await forward(req, res, received)
         return
       }
-      if (inspected.kind === 'denied') {
+      if (inspected.kind === 'refused') {
+        const { reply, error } = inspected
+        if (reply === undefined) throw error
         const forwarded = Buffer.alloc(0)
-        recorded.push({
-          received,
-          receivedLength: length,
-          forwarded,
-          forwardedLength: undefined,
-          reply: inspected.reply,
-        })
-        send(res, inspected.reply)
+        const forwardedLength = undefined
+        recorded.push({ received, receivedLength: length, forwarded, forwardedLength, reply })
+        send(res, reply)
         return
       }
       const forwarded = Buffer.isBuffer(inspected.body)
@@ -220,6 +221,16 @@ export async function startProtocolServer(upstream: string): Promise<ProtocolSer
       const presented = req.headers.authorization !== undefined
       send(res, git.refuse(error, { requestId: 'test', presented, request }))
     }
+  }
+
+  async function ask(question: UpstreamQuestion): Promise<UpstreamAnswer> {
+    const headers: [string, string][] = []
+    const fields = question.fields ?? []
+    for (let i = 0; i < fields.length; i += 2) headers.push([fields[i]!, fields[i + 1]!])
+    const { method, body = null } = question
+    const answer = await fetch(`${upstream}${question.path}`, { method, headers, body })
+    const answered = Buffer.from(await answer.arrayBuffer())
+    return { status: answer.status, fields: [], body: answered }
   }
 
   async function forward(
