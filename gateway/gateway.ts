@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import type { Configuration } from './configuration/configuration.ts'
+import { GatewayError } from './errors.ts'
 import type { Exchange } from './listener/exchange.ts'
 import { Listener } from './listener/listener.ts'
 import { type ManagementState, startManagement } from './listener/management.ts'
@@ -19,6 +20,8 @@ import type { TokenStore } from './tokens/store.ts'
 import { TokenThrottle } from './tokens/throttle.ts'
 import { readVersion } from './version.ts'
 
+/** After the drain's timeout git pushes get so long to end as refusals. */
+const endInOrderMs = 12_000
 const pruneIntervalMs = 24 * 60 * 60 * 1000
 
 export class Gateway {
@@ -107,10 +110,12 @@ export class Gateway {
     this.#log.info('draining')
     await after(delayMs)
     const drained = Promise.all(this.#listeners.map((listener) => listener.drain()))
-    const { promise: late, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, timeoutMs)
-    await Promise.race([drained, late])
-    clearTimeout(timer)
+    await inTime(drained, timeoutMs)
+    const goingAway = new GatewayError('overloaded', 'the gateway is going away: push again')
+    await inTime(
+      Promise.all(this.#listeners.map((listener) => listener.endInOrder(goingAway))),
+      endInOrderMs,
+    )
     await this.#end()
     this.#log.info('stopped')
   }
@@ -188,6 +193,14 @@ export class Gateway {
     if (tokens > 0) this.#log.warn({ tokens }, 'last use of these many tokens was not written')
     await this.#store.close()
   }
+}
+
+/** Waits for the work, but no longer than this. */
+async function inTime(work: Promise<unknown>, ms: number): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  await Promise.race([work, late])
+  clearTimeout(timer)
 }
 
 function after(ms: number): Promise<void> {

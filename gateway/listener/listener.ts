@@ -1,6 +1,7 @@
 // One listening address: connections, heads and early ends, as HTTP/1.1 (RFC 9112). It hands whole heads to
 // the pipeline and answers by itself only what the parser refuses. It decides nothing.
 
+import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import type { ListenSettings, ServerSettings } from '../configuration/configuration.ts'
@@ -93,6 +94,17 @@ export class Listener {
       this.#emptied = resolve
       if (this.#sockets.size === 0) resolve()
     })
+  }
+
+  /** Has requests end that must not be cut (git pushes). Resolves when their connections are gone. */
+  async endInOrder(error: GatewayError): Promise<void> {
+    const ending: Promise<unknown>[] = []
+    for (const exchange of this.#exchanges.values()) {
+      if (!exchange.endsInOrder) continue
+      ending.push(once(exchange.res, 'close'))
+      exchange.withdraw(error)
+    }
+    await Promise.all(ending)
   }
 
   /** Ends what is left, at once. */
