@@ -43,8 +43,8 @@ export class GuardedReply implements Dispatcher.DispatchHandler, ConnectionAware
     this.#relay = relay
     this.#guarded = guarded
     const { exchange, guard } = guarded
-    this.#stopListening = exchange.onAbort((error) => this.#withdraw(error))
-    exchange.onWithdraw((error) => this.#withdraw(error))
+    this.#stopListening = exchange.onAbort((error) => this.#end(() => guard.abandon(error)))
+    exchange.onWithdraw((error) => this.#end(() => guard.withdraw(error)))
     void guard.verdict.then((verdict) => this.#judged(verdict))
   }
 
@@ -139,9 +139,9 @@ export class GuardedReply implements Dispatcher.DispatchHandler, ConnectionAware
     else this.#relay.onResponseError(null, new GatewayError('bad_request', 'the client left'))
   }
 
-  #withdraw(error: GatewayError): void {
+  #end(tellGuard: () => void): void {
     if (this.#state === 'held') {
-      this.#guarded.guard.withdraw(error)
+      tellGuard()
       this.#endSoon()
     } else if (this.#state === 'relayed' && this.#guarded.exchange.gone) {
       // What was permitted and sent whole is not cut either; nobody is there for the reply.

@@ -118,8 +118,10 @@ export type Inspected =
 export type Guard = {
   /** Never rejects. */
   readonly verdict: Promise<Verdict>
-  /** The permit is withdrawn, or the client has left: the request is to end as a refusal. */
+  /** The permit is withdrawn: the request is to end as a refusal. */
   withdraw(error: GatewayError): void
+  /** The client has left, or what it sends is no body: the request is to end as a refusal that nobody hears. */
+  abandon(error: GatewayError): void
   /** The upstream's reply has ended, or its connection: it takes no more of the body. */
   ended(): void
 }

@@ -79,7 +79,8 @@ export class Ancestry {
 
   /** Ids where the walk of a question ends because they were not seen; empty where its history is all seen. */
   frontier(index: number): readonly string[] {
-    return [...(this.#open.get(index)?.missing ?? [])]
+    const missing = [...(this.#open.get(index)?.missing ?? [])]
+    return missing.filter((id) => !this.#shallow.has(id))
   }
 
   /** Goes on from a commit that was seen. True where the old id was reached. */

@@ -11,8 +11,8 @@ import type { ProofProgress } from './proof.ts'
 import type { ProofOrder, ProofReport } from './proof-messages.ts'
 
 /** Pushes that are being proved at a time. */
-export const proofsMax = 16
-/** Heap of the thread; 16 pushes of 1,000,000 reached commits would not fit, and then none is proved. */
+export const proofsMax = 64
+/** Heap of the thread; so many pushes at their bounds would not fit, and then none of them is proved. */
 const heapMiBMax = 768
 /** The thread ends when it was not needed for so long, and gives its memory back. */
 const idleMs = 30_000
@@ -77,9 +77,10 @@ function startThread(): Worker {
   if (worker !== undefined) return worker
   const file = new URL(`./proof-worker${extname(import.meta.url)}`, import.meta.url)
   const thread = new Worker(file, { resourceLimits: { maxOldGenerationSizeMb: heapMiBMax } })
-  thread.unref()
   thread.on('message', hear)
   thread.on('error', (error) => failed(thread, error))
+  // Last: a listener for messages would keep the process alive again.
+  thread.unref()
   worker = thread
   return thread
 }

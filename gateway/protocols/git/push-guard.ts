@@ -38,8 +38,8 @@ export class PushGuard implements Guard {
   readonly verdict: Promise<Verdict>
   readonly #stream: PushStream
   #settle: (verdict: Verdict) => void = () => {}
-  /** Why the push is to end; the first reason stands. */
-  #ending: GatewayError | 'unasked' | undefined
+  /** How the push is to end; what comes first stands. */
+  #ending: Refused | 'unasked' | undefined
   /** Ends what is being waited for. */
   #interrupt: ((error: Error) => void) | undefined
   #sentBytes = 0
@@ -59,19 +59,21 @@ export class PushGuard implements Guard {
   }
 
   withdraw(error: GatewayError): void {
-    this.#ending ??= error
-    this.#interrupt?.(error)
+    this.#end(this.#stream.refuse(error), error)
+  }
+
+  abandon(error: GatewayError): void {
+    this.#end({ kind: 'refused', error }, error)
   }
 
   ended(): void {
-    const ending = this.#ending
-    this.#ending ??= 'unasked'
-    this.#settle(
-      ending === undefined || ending === 'unasked'
-        ? { kind: 'unasked' }
-        : this.#stream.refuse(ending),
-    )
-    this.#interrupt?.(new Error('the upstream takes no more'))
+    this.#end('unasked', new Error('the upstream takes no more'))
+    this.#settle(this.#ending === 'unasked' ? { kind: 'unasked' } : this.#ending!)
+  }
+
+  #end(ending: Refused | 'unasked', error: Error): void {
+    this.#ending ??= ending
+    this.#interrupt?.(error)
   }
 
   async *#bytes(): AsyncGenerator<Buffer> {
@@ -85,7 +87,12 @@ export class PushGuard implements Guard {
       }
       this.#settle(refused)
     } catch (error) {
-      this.#settle(this.#stream.refuse(asFailure(error)))
+      const ending = this.#ending
+      this.#settle(
+        ending === undefined || ending === 'unasked'
+          ? this.#stream.refuse(asFailure(error))
+          : ending,
+      )
     } finally {
       this.#stream.proof?.close()
       this.#stream.body.close?.()
@@ -100,7 +107,10 @@ export class PushGuard implements Guard {
     for (const chunk of start) this.#hold(chunk, proof)
     for (;;) {
       if (proof?.isOver === false) await this.#wait(proof.keepUp())
-      if (proof?.hasFailed) break
+      if (proof?.hasFailed) {
+        const refused = await this.#wait(decideAgain())
+        if (refused !== undefined) return refused
+      }
       yield* this.#release(proof)
       const chunk = await this.#wait(body.next())
       if (chunk === undefined) break
@@ -137,7 +147,8 @@ export class PushGuard implements Guard {
   }
 
   #check(): void {
-    if (this.#ending instanceof GatewayError) throw this.#ending
+    const ending = this.#ending
+    if (ending !== undefined && ending !== 'unasked') throw ending.error
   }
 
   /** Resolves with the promise, unless the push is to end before. */

@@ -62,7 +62,10 @@ async function inspectBody(
   }
   const push = await parsePush(packets)
   const hasPack = push.commands.some(({ newId }) => !isZeroId(newId))
-  await checkPack(packets, hasPack)
+  const ended = await checkEnd(packets, push, hasPack)
+  if (ended !== undefined) return ended
+  // The last bytes of a list of deletes are these.
+  if (!hasPack) await context.refresh()
   const asked: AskedPush = { request, push, context }
   const early = judge(asked, { targets: none, forced: none })
   if (early !== undefined) return early
@@ -162,6 +165,21 @@ function repositoryPath({ target }: ProtocolRequest): string {
 // git asks with a lone flush-pkt whether it may push before it sends a long body chunked.
 async function isProbe(packets: PktLineReader): Promise<boolean> {
   return (await packets.peek(flushPkt.length + 1)).equals(flushPkt)
+}
+
+/** What ends a push here is said in git's words, unless it is no push that git makes. */
+async function checkEnd(
+  packets: PktLineReader,
+  push: Push,
+  hasPack: boolean,
+): Promise<Refused | undefined> {
+  try {
+    await checkPack(packets, hasPack)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof GatewayError) || error.code === 'bad_request') throw error
+    return refusal(push, error, [error.message])
+  }
 }
 
 // git sends a pack if and only if a command sets a ref; the server ignores bytes behind a list of deletes.
