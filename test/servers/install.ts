@@ -5,14 +5,17 @@
 // own: whatever a package starts by itself is left alone.
 
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /** Another installation may hold the package manager's lock. */
 const lockTimeoutSeconds = 120
 
 type Need = {
+  /** Its name on PATH; where `folder` is given, the name of a library. */
   readonly program: string
+  /** Where a library is. */
+  readonly folder?: string
   /** Packages that bring it on Debian, of which a release has at least one: the first that there is. */
   readonly debian: readonly string[]
   /** The same for Homebrew; undefined: not to be had there. */
@@ -41,6 +44,19 @@ const needs: readonly Need[] = [
     reason: 'runs git-http-backend for nginx',
   },
   {
+    program: 'apache2',
+    debian: ['apache2-bin'],
+    homebrew: undefined,
+    reason: 'another web server of the git server',
+  },
+  {
+    program: 'pygit2',
+    folder: '/usr/lib/python3/dist-packages/pygit2',
+    debian: ['python3-pygit2'],
+    homebrew: undefined,
+    reason: 'libgit2, a client that clones and pushes without git',
+  },
+  {
     program: 'docker-registry',
     debian: ['docker-registry'],
     homebrew: undefined,
@@ -67,7 +83,7 @@ const needs: readonly Need[] = [
   },
 ]
 
-const missing = needs.filter(({ program }) => !isPresent(program))
+const missing = needs.filter((need) => !isHere(need))
 if (missing.length > 0) process.exit(install(missing))
 
 function install(wanted: readonly Need[]): number {
@@ -79,7 +95,7 @@ function install(wanted: readonly Need[]): number {
   aptGet([...options, 'update'])
   const packages = new Set(wanted.map(({ debian }) => debian.find(isKnown) ?? debian[0]!))
   aptGet([...options, 'install', '-y', '--no-install-recommends', ...packages])
-  const left = wanted.filter(({ program }) => !isPresent(program))
+  const left = wanted.filter((need) => !isHere(need))
   return left.length === 0 ? 0 : explain(left)
 }
 
@@ -109,6 +125,10 @@ function explain(wanted: readonly Need[]): number {
     console.error('Elsewhere: the packages of the same programs, so that they are on PATH.')
   }
   return 1
+}
+
+function isHere({ program, folder }: Need): boolean {
+  return folder === undefined ? isPresent(program) : existsSync(folder)
 }
 
 // Debian keeps servers out of an ordinary user's PATH, and git its backend in a folder of its own.

@@ -109,7 +109,7 @@ function endAll(): void {
 }
 
 process.on('exit', endAll)
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGALRM'] as const) {
   process.once(signal, () => {
     endAll()
     process.kill(process.pid, signal)
