@@ -78,7 +78,7 @@ export async function serve(
     const journey: Journey = { snapshot, exchange, origin, request, intent, facing }
     const inspected = await inspect(journey)
     if (inspected?.kind === 'refused') {
-      sayRefused(exchange, progress, inspected)
+      await sayRefused(exchange, progress, inspected)
       return
     }
     if (exchange.record !== undefined) {
@@ -90,7 +90,7 @@ export async function serve(
       return
     }
     const verdict = await forward(journey, inspected, form)
-    if (verdict?.kind === 'refused') sayRefused(exchange, progress, verdict)
+    if (verdict?.kind === 'refused') await sayRefused(exchange, progress, verdict)
   } catch (error) {
     refuse(exchange, error, progress)
   } finally {
@@ -159,13 +159,15 @@ async function inspect(journey: Journey): Promise<Inspected | undefined> {
 }
 
 /** What the body says is refused; where a part was forwarded, it has ended at the upstream as a refusal. */
-function sayRefused(
+async function sayRefused(
   exchange: Exchange,
   progress: Progress,
   { error, reply, denial }: Refused,
-): void {
+): Promise<void> {
   if (denial !== undefined) progress.decision = denial
   if (reply === undefined || exchange.gone) throw error
+  await exchange.readToEnd()
+  if (exchange.gone) throw error
   exchange.cause = error.cause
   exchange.reason = error.code
   exchange.reply(reply)

@@ -10,6 +10,9 @@ import type { Reply } from '../protocols/protocol.ts'
 import type { TokenRecord } from '../tokens/token.ts'
 import type { ClientBody } from './body.ts'
 
+/** A client that is to have read its reply before it sends on is not waited for longer than it is silent so long. */
+const silenceMs = 1_000
+
 /** A body that nobody wants any more is read and dropped for so long, up to so many bytes. */
 export const lingerMs = 30_000
 export const lingerBytesMax = 64 * 2 ** 20
@@ -97,6 +100,30 @@ export class Exchange {
     if (!this.awaitsContinue) return
     this.awaitsContinue = false
     this.res.writeContinue()
+  }
+
+  /**
+   * Reads what is left of the body and drops it, for a client that takes an early reply for a lost connection,
+   * as curl does in the middle of a chunked upload. Resolves at its end, or when the bounds of lingering are reached.
+   */
+  async readToEnd(): Promise<void> {
+    const { body } = this
+    if (body === undefined || body.complete) return
+    await new Promise<void>((resolve) => {
+      let bytes = 0
+      const stop = (): void => {
+        clearTimeout(deadline)
+        clearTimeout(silence)
+        resolve()
+      }
+      const deadline = setTimeout(stop, lingerMs)
+      const silence = setTimeout(stop, silenceMs)
+      body.drop((received) => {
+        silence.refresh()
+        bytes += received
+        if (received === 0 || bytes > lingerBytesMax) stop()
+      })
+    })
   }
 
   /** Writes a whole reply of the gateway's own. */

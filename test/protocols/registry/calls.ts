@@ -114,5 +114,7 @@ export function withBody<Context extends AnswerContext>(
     next: async () => left.shift(),
     rest: (first: readonly Buffer[]) => Readable.from([...first, ...left.splice(0)]),
   }
-  return { ...context, body, taken: () => chunks.length - left.length }
+  const isLimited = (): boolean => false
+  const refresh = async (): Promise<void> => {}
+  return { ...context, body, isLimited, refresh, taken: () => chunks.length - left.length }
 }
