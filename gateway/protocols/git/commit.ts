@@ -6,7 +6,7 @@ const newline = 0x0a
 const zeroToNine = [0x30, 0x39] as const
 const aToF = [0x61, 0x66] as const
 
-/** Ids of the parents in lower-case hex; none where the content is no commit that git would take. */
+/** Ids of the parents in lower-case hex, as far as the lines are to the letter. */
 export function parseParents(content: Buffer, digits: number): readonly string[] {
   const parents: string[] = []
   let at = lineWithId(content, 0, 'tree ', digits)

@@ -34,7 +34,7 @@ async function step(given: Step) {
   const granted = rights(['containers:read-update'], repositories)
   const context = withBody(contextFor(granted, given.answers ?? (() => answer(200))), body, length)
   const inspected = await intent.inspect?.(context)
-  if (inspected?.kind === 'denied') throw new Error('it was denied')
+  if (inspected?.kind === 'refused') throw new Error('it was refused')
   return {
     intent,
     inspected,

@@ -1,0 +1,209 @@
+// What the tests of pushes share: a git server behind one of three web servers, the gateway before it with
+// the route map that the product brings, repositories with a history, and what must hold once a push
+// was refused.
+
+import { appendFileSync, cpSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import type { Finished } from '../servers/command.ts'
+import { type Gateway, projectFolder, startGateway } from '../servers/gateway.ts'
+import { createGitClient, type GitClient } from '../servers/git-client.ts'
+import { type GitServer, type GitServerWeb, startGitServer } from '../servers/git-server.ts'
+import { until } from '../servers/ready.ts'
+import { type History, makeHistory } from './push-history.ts'
+
+/** What a push that ended may leave behind for so long. */
+const leftBehindMs = 12_000
+
+/** The web servers that a git server may stand behind; each treats a body in a way of its own. */
+export const webs = ['nginx', 'nginx-streaming', 'apache'] as const satisfies GitServerWeb[]
+
+export const everyScope = ['source:read-update', 'source:create', 'source:delete'] as const
+
+const serverSettings = '[receive]\n\tcertNonceSeed = seed\n\tadvertisePushOptions = true\n'
+
+const ownScopes = {
+  'own:read': 'Fetch',
+  'own:update': 'Fast-forward',
+  'own:create': 'Create',
+  'own:delete': 'Delete',
+  'own:force': 'Force',
+}
+// As the shipped route, but with a scope for each action, and with push options.
+const ownRoute = {
+  name: 'own',
+  path: '/own/{repository...}',
+  protocol: 'git',
+  upstream: 'git',
+  pushOptions: ['ci.skip'],
+  allow: {
+    fetch: 'own:read',
+    update: 'own:update',
+    create: 'own:create',
+    delete: 'own:delete',
+    force: 'own:force',
+  },
+}
+
+export type Workplace = {
+  readonly web: GitServerWeb
+  readonly upstream: GitServer
+  readonly gateway: Gateway
+  readonly client: GitClient
+  readonly history: History
+  /** A token with these scopes, made once. */
+  tokenWith(scopes: readonly string[], ...args: readonly string[]): Promise<string>
+  /** A token of its own, with its id. */
+  revocable(scopes: readonly string[]): Promise<{ readonly id: string; readonly token: string }>
+  /** A repository on the server with the seed of the history, and a clone with all of it. */
+  repository(options?: RepositoryOptions): Promise<Repository>
+  stop(): Promise<void>
+}
+
+export type RepositoryOptions = {
+  readonly history?: History
+  readonly objectFormat?: 'sha1' | 'sha256'
+  /** The first segment of its name. Below `own` each action has a scope of its own. */
+  readonly group?: 'acme' | 'own'
+}
+
+export type PushOptions = {
+  /** Given with `-c`. */
+  readonly settings?: readonly string[]
+  /** A port that leads to the gateway. */
+  readonly through?: number
+}
+
+export type Repository = {
+  /** `acme/r1`. */
+  readonly name: string
+  /** The clone, below the client's folder; bare. */
+  readonly clone: string
+  /** `git push origin` from the clone with these further arguments. */
+  push(token: string, args: readonly string[], options?: PushOptions): Promise<Finished>
+  /** Runs git in the clone. */
+  git(...args: readonly string[]): Promise<string>
+  /** Runs git on the server. */
+  server(...args: readonly string[]): Promise<string>
+  /** The address through the gateway, or by another port that leads to it, with credentials in it. */
+  url(token: string, through?: number): string
+  /** Does something that must change nothing on either side and leave nothing behind. */
+  unchanged<T>(t: Test, act: () => Promise<T>): Promise<T>
+}
+
+/** Starts all of it. `settings` are added to the gateway's configuration. */
+export async function startWorkplace(web: GitServerWeb, settings: object = {}): Promise<Workplace> {
+  const upstream = await startGitServer({ web })
+  const nowhere = 'http://127.0.0.1:9'
+  const gateway = await startGateway({
+    include: [join(projectFolder, 'config', 'routes', 'foundries.yaml')],
+    upstreams: {
+      api: { url: nowhere },
+      hub: { url: nowhere },
+      git: { url: upstream.url, identity: { subject: 'X-Remote-User' } },
+    },
+    scopes: ownScopes,
+    routes: [ownRoute],
+    ...settings,
+  })
+  const client = createGitClient()
+  const history = await makeHistory(client)
+  const tokens = new Map<string, Promise<string>>()
+  let repositories = 0
+  return {
+    web,
+    upstream,
+    gateway,
+    client,
+    history,
+    tokenWith: (scopes, ...args) => {
+      const all = ['--subject', 'ada', '--scope', scopes.join(), ...args]
+      const made = tokens.get(all.join(' ')) ?? gateway.token(...all)
+      tokens.set(all.join(' '), made)
+      return made
+    },
+    revocable: async (scopes) => {
+      const args = ['--subject', 'ada', '--scope', scopes.join(), '--json']
+      const { stdout } = await gateway.command('token', 'create', ...args)
+      return JSON.parse(stdout) as { id: string; token: string }
+    },
+    repository: async (options = {}) => {
+      const name = `${options.group ?? 'acme'}/r${++repositories}`
+      const { folder: cloned, seed } = options.history ?? history
+      const { objectFormat = 'sha1' } = options
+      const folder = await upstream.createRepository(name, { objectFormat })
+      cpSync(join(seed, 'objects'), join(folder, 'objects'), { recursive: true })
+      cpSync(join(seed, 'refs'), join(folder, 'refs'), { recursive: true })
+      appendFileSync(join(folder, 'config'), serverSettings)
+      const clone = `r${repositories}`
+      cpSync(cloned, join(client.folder, clone), { recursive: true })
+      return openRepository({ upstream, gateway, client }, name, clone)
+    },
+    stop: async () => {
+      client.remove()
+      await gateway.stop()
+      await upstream.stop()
+    },
+  }
+}
+
+type Servers = Pick<Workplace, 'upstream' | 'gateway' | 'client'>
+
+function openRepository(servers: Servers, name: string, clone: string): Repository {
+  const { upstream, gateway, client } = servers
+  const gatewayPort = Number(new URL(gateway.url).port)
+  const url: Repository['url'] = (token, through = gatewayPort) =>
+    `http://user:${token}@127.0.0.1:${through}/${name}.git`
+  const repository: Repository = {
+    name,
+    clone,
+    url,
+    push: (token, args, { settings = [], through } = {}) =>
+      client.run(clone, [
+        ...['-c', `remote.origin.pushurl=${url(token, through)}`],
+        ...settings.flatMap((setting) => ['-c', setting]),
+        ...['push', 'origin', ...args],
+      ]),
+    git: (...args) => client.git(clone, ...args),
+    server: (...args) => upstream.git(name, ...args),
+    unchanged: async (t, act) => {
+      const before = await snapshot(repository)
+      const result = await act()
+      await leavesNothing(t, servers, repository)
+      const after = await snapshot(repository)
+      t.equal(after.server, before.server, 'the server has the refs and objects that it had')
+      t.equal(after.client, before.client, 'the client believes what it believed')
+      t.equal(await repository.server('fsck', '--strict', '--no-dangling'), '', 'fsck is content')
+      return result
+    },
+  }
+  return repository
+}
+
+/** Waits until no backend works for the server and nothing of a push is left; fails when it takes too long. */
+export async function leavesNothing(
+  t: Test,
+  { upstream }: Pick<Workplace, 'upstream'>,
+  repository: Repository,
+): Promise<void> {
+  const left = async (): Promise<string> =>
+    [...upstream.quarantines(repository.name), ...(await upstream.backends())].join()
+  const none = async (): Promise<true | undefined> => (await left()) === '' || undefined
+  await until('nothing is left', none, leftBehindMs).catch(() => {})
+  t.equal(await left(), '', 'no backend and no quarantined pack is left')
+}
+
+async function snapshot(repository: Repository): Promise<{ server: string; client: string }> {
+  const { server, git } = repository
+  const format = '--format=%(refname) %(objectname) %(symref)'
+  return {
+    server: `${await server('for-each-ref', format)}\n${await server('count-objects', '-v')}`,
+    client: await git('for-each-ref', format),
+  }
+}
+
+/** The lines in which git says what became of each refused ref, without their padding. */
+export function refusals({ stderr }: Finished): string[] {
+  const lines = stderr.split('\n').filter((line) => line.startsWith(' ! '))
+  return lines.map((line) => line.trim().replace(/ {2,}/g, ' '))
+}
