@@ -61,6 +61,10 @@ export function thingsToTry(
       command: `git -C hello push ${hello(secrets.reader)} main:refs/heads/topic`,
     },
     {
+      says: 'Refused: the developer may not rewrite what was pushed ("forced update")',
+      command: `git -C hello ${author} commit -q --allow-empty --amend -m Rewritten && git -C hello push --force ${hello(secrets.developer)} main`,
+    },
+    {
       says: 'Refused: the developer may create and update, but not delete ("! [remote rejected]")',
       command: `git -C hello push ${hello(secrets.developer)} :refs/heads/main`,
     },

@@ -25,6 +25,7 @@ const outcomes = [
   { says: /^Clone/, code: 0, shows: /Cloning into 'hello'/ },
   { says: /^Push a commit/, code: 0, shows: /main -> main/ },
   { says: /^Refused: .*not push/, code: 128, shows: /^remote: .*token lacks scope source:/m },
+  { says: /^Refused: .*not rewrite/, code: 1, shows: /\(forced update\)\)/ },
   { says: /^Refused: .*not delete/, code: 1, shows: /! \[remote rejected\] main \(token lacks/ },
   { says: /^List the devices/, code: 0, shows: /"name":"camera-1"/ },
   { says: /^Change the configuration/, code: 0, shows: /"config":\{"reason":"try"\}/ },

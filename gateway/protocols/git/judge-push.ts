@@ -132,11 +132,13 @@ function refuseCommand(command: RefUpdate, judged: Judged): Refusal | undefined 
     return {
       denial,
       reason: details.length === 0 ? words : `${words} (${details.join('; ')})`,
-      advice: adviseDenied(denial),
+      advice: `${forced === undefined ? '' : forcedAdvice}${adviseDenied(denial)}`,
     }
   }
   return undefined
 }
+
+const forcedAdvice = 'fetch and rebase onto what is there, or '
 
 /** Who may force may also fast-forward, and move tags. */
 function deniedMove(
