@@ -1,7 +1,7 @@
 // A fast-forward is proved whatever the history looks like and however the client packs it, for a token
 // that may do no more; and a forced update never passes as one, whatever it contains.
 
-import { appendFileSync, readdirSync } from 'node:fs'
+import { appendFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { type Repository, refusals, startWorkplace } from './push-workplace.ts'
@@ -44,6 +44,32 @@ for (const [sentence, branch] of [
     t.same(refusals(refused), [`! [remote rejected] ${branch} -> main (${reason})`])
   })
 }
+
+t.test('a commit that is too long to read is refused as not proved, not as forced', async (t) => {
+  const repository = await workplace.repository()
+  const message = join(workplace.client.folder, 'message')
+  writeFileSync(message, 'word '.repeat((2 * 1024 * 1024) / 5))
+  const commit = (parent: string, ...args: string[]) =>
+    repository.git('commit-tree', '-p', parent, ...args, 'main^{tree}')
+  const long = await commit('main', '-F', message)
+  for (const [sentence, id] of [
+    ['at the tip', long],
+    ['below it', await commit(long, '-m', 'short')],
+  ] as const) {
+    const args = [`${id}:main`]
+    const refused = await repository.unchanged(t, () => repository.push(fast, args))
+    t.equal(refused.code, 1)
+    const reason = 'token lacks scope source:delete (not proved to be a fast-forward: '
+    t.ok(
+      refusals(refused)[0]?.startsWith(`! [remote rejected] ${id} -> main (${reason}`),
+      `${sentence}: ${refused.stderr}`,
+    )
+    const done = await repository.push(await workplace.tokenWith(['source:delete']), args)
+    t.equal(done.code, 0, done.stderr)
+    await repository.server('update-ref', 'refs/heads/main', `${workplace.history.ids.main}`)
+    await repository.git('update-ref', 'refs/remotes/origin/main', 'main')
+  }
+})
 
 type Packing = {
   readonly sentence: string
