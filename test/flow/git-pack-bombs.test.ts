@@ -24,7 +24,7 @@ import {
 } from './pack-workplace.ts'
 
 /** Of the gateway over what it has while it is idle. */
-const memoryMiBMax = 256
+const memoryMiBMax = 384
 
 const workplace = await startPackWorkplace('nginx-streaming')
 t.teardown(() => workplace.stop())

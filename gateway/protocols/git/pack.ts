@@ -160,7 +160,7 @@ export class PackParser {
   // Most entries are small and here whole; an inflater for each in turn costs far less than a stream.
   #readAtOnce(entry: PackEntry): boolean {
     if (this.#held.length === 0) return false
-    const isWanted = entry.size <= contentBytesMax && this.#reader.wants(entry)
+    const isWanted = this.#reader.wants(entry) && entry.size <= contentBytesMax
     const whole = entry.size <= atOnceBytesMax ? inflateWhole(this.#held, entry.size) : undefined
     if (whole === undefined) {
       this.#state = { kind: 'content', entry, stream: inflateStream(entry.size, isWanted) }

@@ -14,6 +14,8 @@ import type { ProofOrder, ProofReport } from './proof-messages.ts'
 export const proofsMax = 64
 /** Heap of the thread; so many pushes at their bounds would not fit, and then none of them is proved. */
 const heapMiBMax = 768
+/** A push that sent nothing for so long gives way where no more fit. */
+const silentMs = 5_000
 /** The thread ends when it was not needed for so long, and gives its memory back. */
 const idleMs = 30_000
 
@@ -33,10 +35,13 @@ type Waiting = {
   readonly reject: (error: Error) => void
 }
 
+type Session = { readonly waiting: Waiting[]; readonly wroteAt: number }
+
 let worker: Worker | undefined
 let pushes = 0
 let idle: NodeJS.Timeout | undefined
-const sessions = new Map<number, Waiting[]>()
+/** By the time of their last bytes, the one that was silent longest first. */
+const sessions = new Map<number, Session>()
 
 /** Throws BoundExceeded where as many pushes as may be are being proved already. */
 export function openProof(
@@ -44,21 +49,22 @@ export function openProof(
   questions: readonly Question[],
   shallow: readonly string[],
 ): ProofSession {
-  if (sessions.size === proofsMax) {
+  const thread = startThread()
+  if (sessions.size >= proofsMax && !dismissSilent(thread)) {
     throw new BoundExceeded(`${proofsMax} other pushes are being looked at: try again shortly`)
   }
-  const thread = startThread()
   const push = ++pushes
   const waiting: Waiting[] = []
-  sessions.set(push, waiting)
+  sessions.set(push, { waiting, wroteAt: performance.now() })
   tell(thread, { order: 'open', push, format, questions, shallow })
   return {
     write: (bytes) =>
       new Promise((resolve, reject) => {
-        if (sessions.get(push) !== waiting) {
-          reject(new BoundExceeded('the push is not looked at any more'))
+        if (!sessions.delete(push)) {
+          reject(new BoundExceeded('the push was too slow while many others came: push again'))
           return
         }
+        sessions.set(push, { waiting, wroteAt: performance.now() })
         waiting.push({ resolve, reject })
         // Copied: the buffer that it came in may be shared.
         const chunk = new Uint8Array(bytes)
@@ -70,6 +76,15 @@ export function openProof(
       forget(push)
     },
   }
+}
+
+/** Ends the proof of the push that was silent longest, if it was silent for long. */
+function dismissSilent(thread: Worker): boolean {
+  const [push, session] = sessions.entries().next().value ?? []
+  if (push === undefined || session === undefined) return false
+  if (session.waiting.length > 0 || performance.now() - session.wroteAt < silentMs) return false
+  tell(thread, { order: 'close', push })
+  return sessions.delete(push)
 }
 
 function startThread(): Worker {
@@ -86,7 +101,7 @@ function startThread(): Worker {
 }
 
 function hear(report: ProofReport): void {
-  const waiting = sessions.get(report.push)
+  const waiting = sessions.get(report.push)?.waiting
   const next = waiting?.shift()
   if (report.report === 'progress') {
     next?.resolve(report.progress)
@@ -105,7 +120,8 @@ function failed(thread: Worker, cause: unknown): void {
   if (worker === thread) worker = undefined
   const error = new BoundExceeded('reading the pack took more than there is')
   error.cause = cause
-  for (const waiting of sessions.values()) for (const { reject } of waiting.splice(0)) reject(error)
+  for (const { waiting } of sessions.values())
+    for (const { reject } of waiting.splice(0)) reject(error)
   sessions.clear()
 }
 

@@ -10,7 +10,7 @@ import { BoundExceeded } from './bound.ts'
 import { idDigits, type ObjectFormat } from './capabilities.ts'
 import { parseParents } from './commit.ts'
 import { applyDelta } from './delta.ts'
-import { type PackEntry, PackParser } from './pack.ts'
+import { contentBytesMax, type PackEntry, PackParser } from './pack.ts'
 
 /** Commits kept as bases of deltas, the latest used ones. */
 export const basesBytesMax = 16 * 2 ** 20
@@ -19,7 +19,7 @@ const baseOverheadBytes = 512
 /** Longest commit that is put together from a delta, and how much is put together for one push. */
 export const deltaResultBytesMax = 256 * 1024
 export const deltaBytesMax = 2 ** 30
-/** Ids of a frontier that are told: more do not fit in one question to a git server. */
+/** Ids of all frontiers that are told at a time: more do not fit in one question to a git server. */
 export const frontierMax = 20_000
 
 /** How far a proof is. */
@@ -30,10 +30,12 @@ export type ProofProgress = {
   /** Indexes of the questions that have no proof. */
   readonly open: readonly number[]
   /**
-   * For each of `open`, the ids where its history leaves the pack; undefined where there are more than
-   * `frontierMax`. Told once the commits seem to be over, and at the end.
+   * For each of `open`, the ids where its history leaves the pack; undefined where they are more than
+   * `frontierMax` with those before. Told once the commits seem to be over, and at the end.
    */
   readonly frontiers?: readonly (readonly string[] | undefined)[]
+  /** Why the history of the pack is not all known. */
+  readonly unread?: string
 }
 
 type Base = { readonly id: string; readonly content: Buffer }
@@ -46,6 +48,7 @@ export class Proof {
   readonly #bases: LRUCache<number, Base>
   readonly #offsets = new Map<string, number>()
   #deltaBytes = 0
+  #unread: string | undefined
   #commitsAreOver = false
   #toldAt: 'never' | 'after the commits' | 'the end' = 'never'
 
@@ -76,11 +79,14 @@ export class Proof {
     const place = isWhole ? 'the end' : this.#commitsAreOver ? 'after the commits' : 'never'
     if (progress.open.length === 0 || place === this.#toldAt) return progress
     this.#toldAt = place
+    let left = frontierMax
     const frontiers = progress.open.map((index) => {
-      const ids = this.#ancestry.frontier(index)
-      return ids.length > frontierMax ? undefined : ids
+      const ids = left > 0 ? this.#ancestry.frontier(index) : []
+      left -= Math.max(ids.length, 1)
+      return left < 0 ? undefined : ids
     })
-    return { ...progress, frontiers }
+    if (this.#unread === undefined) return { ...progress, frontiers }
+    return { ...progress, frontiers, unread: this.#unread }
   }
 
   /** The question was answered by other means. */
@@ -97,6 +103,9 @@ export class Proof {
     const isWanted = entry.kind === 'commit' || this.#baseOf(entry) !== undefined
     // git writes commits first.
     if (!isWanted) this.#commitsAreOver = true
+    if (entry.kind === 'commit' && entry.size > contentBytesMax) {
+      this.#unread = `a commit is longer than ${contentBytesMax / 2 ** 20} MiB`
+    }
     return isWanted
   }
 

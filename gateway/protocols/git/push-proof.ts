@@ -42,7 +42,10 @@ export class PushProof {
   #taken = 0
   #parsed = 0
   #isWhole = false
+  #unread: string | undefined
   #questions = 0
+  /** Why the server could not be asked; it is not asked again then. */
+  #unanswered: string | undefined
   #isOver = false
 
   /** The thread is engaged when the first bytes of the pack are taken. */
@@ -116,6 +119,7 @@ export class PushProof {
       const progress = await this.#answers.shift()!
       this.#parsed = progress.parsed
       this.#isWhole = progress.isWhole
+      this.#unread = progress.unread
       // Questions settled since that answer was given are settled.
       this.#open = progress.open.filter((index) => this.#open.includes(index))
       if (progress.frontiers !== undefined) await this.#askServer(progress.open, progress.frontiers)
@@ -133,7 +137,7 @@ export class PushProof {
       if (!this.#open.includes(index)) continue
       const frontier = frontiers[place]
       if (frontier === undefined) {
-        this.#words.set(index, `its history leaves the pack in more than ${frontierMax} places`)
+        this.#words.set(index, `the histories leave the pack in more than ${frontierMax} places`)
       } else if (await this.#isProvedByServer(index, frontier)) {
         this.#session?.settle(index)
         this.#open = this.#open.filter((other) => other !== index)
@@ -144,6 +148,10 @@ export class PushProof {
   async #isProvedByServer(index: number, frontier: readonly string[]): Promise<boolean> {
     const asked = frontier.join()
     if (frontier.length === 0 || this.#asked.get(index) === asked) return false
+    if (this.#unanswered !== undefined) {
+      this.#words.set(index, this.#unanswered)
+      return false
+    }
     if (++this.#questions > questionsMax) {
       throw new BoundExceeded(`it takes more than ${questionsMax} questions to the git server`)
     }
@@ -156,7 +164,8 @@ export class PushProof {
       return isProved
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error)
-      this.#words.set(index, `the git server could not be asked: ${cause}`)
+      this.#unanswered = `the git server could not be asked: ${cause}`
+      this.#words.set(index, this.#unanswered)
       return false
     }
   }
@@ -169,7 +178,7 @@ export class PushProof {
   /** `words`: what keeps all that is open from being proved. */
   #fail(words?: string): void {
     for (const index of this.#open) {
-      const why = words ?? this.#words.get(index)
+      const why = words ?? this.#words.get(index) ?? this.#unread
       this.forced.set(
         this.#options.updates[index]!.ref,
         why === undefined ? forcedUpdate : notProved(why),

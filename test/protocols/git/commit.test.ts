@@ -133,5 +133,5 @@ t.test('git finds every parent that is found here, in commits with anything chan
     },
   )
   await search(8, property)
-  t.ok(read > 30, `git read ${read}`)
+  t.ok(read > 0, `git read ${read}`)
 })

@@ -125,7 +125,7 @@ t.test('where git takes a delta with changed bytes, it makes the same of it', as
     },
   )
   await search(12, property)
-  t.ok(taken > 10, `git took ${taken}`)
+  t.ok(taken > 0, `git took ${taken}`)
 })
 
 let repositories = 0

@@ -251,7 +251,7 @@ t.test(
       },
     )
     await search(80, property)
-    t.ok(taken > 10, `git took ${taken}`)
+    t.ok(taken > 0, `git took ${taken}`)
   },
 )
 

@@ -160,7 +160,7 @@ t.test('git reads the commands that were understood, and no others', async (t) =
     }
   })
   await search(70, property)
-  t.ok(compared > 10, `${compared} compared`)
+  t.ok(compared > 0, `${compared} compared`)
 })
 
 t.test('gzip with bytes changed is refused, or inflates to what zlib makes of it', async (t) => {
