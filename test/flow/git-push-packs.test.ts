@@ -4,11 +4,13 @@
 import { appendFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { addMentions } from './push-history.ts'
 import { type Repository, refusals, startWorkplace } from './push-workplace.ts'
 
 const workplace = await startWorkplace('nginx-streaming')
 const fast = await workplace.tokenWith(['source:read-update'])
 t.teardown(() => workplace.stop())
+await addMentions(workplace.client, workplace.history)
 
 for (const [sentence, branch] of [
   ['a thousand commits', 'many'],

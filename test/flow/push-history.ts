@@ -2,7 +2,8 @@
 // `git fast-import`, and a seed: what of it a git server has. Every commit is a branch of that name.
 
 import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
+import { appendFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import type { GitClient } from '../servers/git-client.ts'
 
 /** Commits in a row on top of main, at the end of which is the branch `many`. */
@@ -17,7 +18,7 @@ export type History = {
   readonly folder: string
   /** A bare repository with what a server has. */
   readonly seed: string
-  /** The ids of the branches. */
+  /** The ids of the branches and tags. */
   readonly ids: Readonly<Record<string, string>>
 }
 
@@ -72,7 +73,8 @@ const commits: readonly Commit[] = [
   { name: 'forced-noise', parents: ['middle'], content: randomBytes(noiseBytes) },
 ]
 
-const seeded = ['main', 'side', 'ahead', 'foreign']
+/** The branches that a server has, beside `old`, which is where main is. */
+const seeded = ['main', 'side', 'ahead', 'foreign'] as const
 
 /** Makes both below the client's folder. */
 export async function makeHistory(
@@ -80,58 +82,68 @@ export async function makeHistory(
   objectFormat: 'sha1' | 'sha256' = 'sha1',
 ): Promise<History> {
   const names = { folder: `history-${objectFormat}`, seed: `seed-${objectFormat}` }
-  for (const name of Object.values(names)) {
-    await client.git(
-      '',
-      ...['init', '-q', '--bare', '--template=', `--object-format=${objectFormat}`, name],
-    )
-  }
-  const git = (...args: string[]): Promise<string> => client.git(names.folder, ...args)
-  for (const isLoose of [false, true]) {
-    const stream = writeStream(commits.filter((commit) => (commit.isLoose ?? false) === isLoose))
-    const limit = `fastimport.unpackLimit=${isLoose ? 10_000 : 1}`
-    const args = ['-c', limit, 'fast-import', '--quiet']
-    const made = await client.run(names.folder, args, { input: stream })
-    if (made.code !== 0) throw new Error(`fast-import: ${made.stderr}`)
-  }
-  await git('tag', 'v1', 'base')
-  await git('tag', '-a', '-m', 'v2', 'v2', 'middle')
-  await git('notes', 'add', '-m', 'a note', 'main')
-  await mention(client, names.folder)
-
-  const heads = seeded.map((name) => `refs/heads/${name}`)
-  const refs = [
-    ...heads,
-    'refs/heads/main:refs/heads/old',
-    'refs/tags/*:refs/tags/*',
-    'refs/notes/*',
+  const init = ['init', '-q', '--bare', '--template=', `--object-format=${objectFormat}`]
+  await Promise.all(Object.values(names).map((name) => client.git('', ...init, name)))
+  const [folder, seed] = [join(client.folder, names.folder), join(client.folder, names.seed)]
+  const [packed, loose] = [
+    commits.filter(({ isLoose }) => !isLoose),
+    commits.filter(({ isLoose }) => isLoose),
   ]
-  await client.git(names.seed, 'fetch', '-q', `../${names.folder}`, ...refs.map(spread))
-  await git('config', 'remote.origin.url', join(client.folder, names.seed))
-  await git('config', 'remote.origin.fetch', '+refs/heads/*:refs/remotes/origin/*')
-  await git('fetch', '-q', 'origin')
-  await git('tag', 'light', 'main')
-  await git('tag', '-a', '-m', 'heavy', 'heavy', 'main')
-  await git('update-ref', 'refs/kept/notes', 'refs/notes/commits')
-  await git('notes', 'add', '-m', 'another note', 'side')
-
-  const listed = await git(
-    'for-each-ref',
-    '--format=%(refname:lstrip=2) %(objectname)',
-    'refs/heads',
-  )
-  return {
-    folder: join(client.folder, names.folder),
-    seed: join(client.folder, names.seed),
-    ids: Object.fromEntries(listed.split('\n').map((line) => line.split(' ') as [string, string])),
-  }
+  await fastImport(client, names.folder, 1, writeStream(packed, [...tags, ...notes, ...tracking]))
+  await fastImport(client, names.folder, 10_000, writeStream(loose, []))
+  appendFileSync(join(folder, 'config'), remote)
+  const refs = [
+    ...seeded.map((name) => `refs/heads/${name}:refs/heads/${name}`),
+    'refs/heads/main:refs/heads/old',
+    'refs/tags/v1:refs/tags/v1',
+    'refs/tags/v2:refs/tags/v2',
+    'refs/kept/notes:refs/notes/commits',
+  ]
+  await client.git(names.seed, 'fetch', '-q', '--no-tags', folder, ...refs)
+  const format = '--format=%(refname:lstrip=2) %(objectname)'
+  const listed = await client.git(names.folder, 'for-each-ref', format, 'refs/heads', 'refs/tags')
+  const ids = listed.split('\n').map((line) => line.split(' ') as [string, string])
+  return { folder, seed, ids: Object.fromEntries(ids) }
 }
 
-function spread(ref: string): string {
-  return ref.includes(':') ? ref : `${ref}:${ref}`
+const remote = `[remote "origin"]
+\turl = http://127.0.0.1:9/nowhere.git
+\tfetch = +refs/heads/*:refs/remotes/origin/*
+`
+
+/** A ref beside the branches: what it is, its name, and the branch that it comes from. */
+type Extra = readonly ['reset' | 'tag' | 'note', string, string]
+
+const tags: readonly Extra[] = [
+  ['reset', 'refs/tags/v1', 'base'],
+  ['tag', 'v2', 'middle'],
+  // These only the client has.
+  ['reset', 'refs/tags/light', 'main'],
+  ['tag', 'heavy', 'main'],
+]
+/** The server's notes are the ones that are kept; the client's are a commit further. */
+const notes: readonly Extra[] = [
+  ['note', 'refs/kept/notes', 'main'],
+  ['reset', 'refs/notes/commits', 'refs/kept/notes'],
+  ['note', 'refs/notes/commits', 'side'],
+]
+/** What the client believes to be on the server. */
+const tracking: readonly Extra[] = [...seeded, 'old'].map(
+  (name) => ['reset', `refs/remotes/origin/${name}`, name === 'old' ? 'main' : name] as const,
+)
+
+async function fastImport(
+  client: GitClient,
+  where: string,
+  unpackLimit: number,
+  input: Buffer,
+): Promise<void> {
+  const args = ['-c', `fastimport.unpackLimit=${unpackLimit}`, 'fast-import', '--quiet']
+  const made = await client.run(where, args, { input })
+  if (made.code !== 0) throw new Error(`fast-import: ${made.stderr}`)
 }
 
-function writeStream(commits: readonly Commit[]): Buffer {
+function writeStream(commits: readonly Commit[], extras: readonly Extra[]): Buffer {
   const marks = new Map<string, number>()
   const parts: Buffer[] = []
   const write = (text: string | Buffer): void => void parts.push(Buffer.from(text))
@@ -160,11 +172,26 @@ function writeStream(commits: readonly Commit[]): Buffer {
     }
     marks.set(name, mark)
   }
+  const person = 'Ada <ada@example.com> 1700000000 +0000'
+  for (const [kind, ref, branch] of extras) {
+    const from = marks.has(branch) ? `:${marks.get(branch)}` : branch
+    if (kind === 'reset') write(`reset ${ref}\nfrom ${from}\n\n`)
+    if (kind === 'tag') write(`tag ${ref}\nfrom ${from}\ntagger ${person}\n`)
+    if (kind === 'note') write(`commit ${ref}\ncommitter ${person}\n`)
+    if (kind !== 'reset') data(ref)
+    if (kind !== 'note') continue
+    write(`N inline ${from}\n`)
+    data(`a note about ${branch}`)
+  }
   return Buffer.concat(parts)
 }
 
-/** `mentioning`: no descendant of main, but everything else in it names main as if it were its parent. */
-async function mention(client: GitClient, where: string): Promise<void> {
+/**
+ * Adds `mentioning`, no descendant of main, though everything else in it names main as if it were its parent;
+ * and `late-parent`, which has main where git looks for no parent.
+ */
+export async function addMentions(client: GitClient, history: History): Promise<void> {
+  const where = basename(history.folder)
   const main = await client.git(where, 'rev-parse', 'main')
   const middle = await client.git(where, 'rev-parse', 'middle')
   const write = async (kind: string, input: string): Promise<string> => {
