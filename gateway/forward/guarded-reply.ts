@@ -90,6 +90,7 @@ export class GuardedReply implements Dispatcher.DispatchHandler, ConnectionAware
     if (this.#state !== 'held') return
     this.#verdict = verdict
     clearTimeout(this.#timer)
+    this.#timer = undefined
     const isPaused = this.#heldBytes > heldBytesMax
     if (verdict.kind === 'refused') {
       this.#state = 'dropped'

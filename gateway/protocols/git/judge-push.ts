@@ -35,6 +35,9 @@ const actions = {
   'tag move': 'force',
 } as const satisfies Record<Change, string>
 
+/** Words for an update that is no fast-forward. */
+export const forcedUpdate = 'forced update'
+
 /** What the git server and the pack say of a push, beyond its command list. */
 export type PushFacts = {
   /** Targets of the refs that the git server lists as symbolic. */
@@ -132,7 +135,7 @@ function refuseCommand(command: RefUpdate, judged: Judged): Refusal | undefined 
     return {
       denial,
       reason: details.length === 0 ? words : `${words} (${details.join('; ')})`,
-      advice: `${forced === undefined ? '' : forcedAdvice}${adviseDenied(denial)}`,
+      advice: `${forced === forcedUpdate ? forcedAdvice : ''}${adviseDenied(denial)}`,
     }
   }
   return undefined

@@ -5,6 +5,7 @@ import type { InspectContext } from '../protocol.ts'
 import { BoundExceeded } from './bound.ts'
 import type { ObjectFormat } from './capabilities.ts'
 import { isAncestor } from './fast-forward-question.ts'
+import { forcedUpdate } from './judge-push.ts'
 import { toOneLine } from './one-line.ts'
 import { refuse } from './pkt-line.ts'
 import { frontierMax, type ProofProgress } from './proof.ts'
@@ -192,9 +193,6 @@ export class PushProof {
     this.close()
   }
 }
-
-/** Words for an update that is no fast-forward. */
-const forcedUpdate = 'forced update'
 
 /** Words for an update that could not be proved to be a fast-forward. */
 export function notProved(why: string): string {

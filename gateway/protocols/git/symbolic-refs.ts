@@ -79,6 +79,6 @@ function readListing(listing: Buffer, refs: ReadonlySet<string>): ReadonlyMap<st
 }
 
 function refuseUnlisted(status: number): never {
-  const sentence = `the git server does not list its refs (${status}), and this token is limited to some`
+  const sentence = `the git server does not list its refs (${status}), and this token is limited to some: use one that is not, or have the gateway permitted to fetch`
   throw new GatewayError('upstream_unreachable', sentence)
 }
