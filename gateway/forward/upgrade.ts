@@ -14,7 +14,7 @@ import { replyFields } from './headers.ts'
 import type { Upstream } from './upstreams.ts'
 import { acceptOf, closeFrame, FrameFollower, goingAway, policyViolation } from './websocket.ts'
 
-/** A peer that does not take its close frame is cut off after so long. */
+/** A peer that does not take its close frame is cut off after so long; while it takes a message, only where its permit has ended. */
 const closeGraceMs = 1_000
 
 export type UpgradeRequest = {
@@ -209,6 +209,7 @@ class Tunnel {
     const end = (code: number, reason: string): void => {
       if (isClosing) return
       isClosing = true
+      cutLate(client, code === goingAway)
       close(client, upstreamSocket, follower, closeFrame(code, reason))
     }
     this.#exchange.isEndless = true
@@ -243,8 +244,6 @@ type UpgradeListener = (response: IncomingMessage, socket: Socket, head: Buffer)
 
 /** Says goodbye between two frames (RFC 6455 7.1.2) and ends both sides. */
 function close(client: Socket, upstream: Duplex, follower: FrameFollower, goodbye: Buffer): void {
-  const grace = setTimeout(() => client.destroy(), closeGraceMs)
-  client.once('close', () => clearTimeout(grace))
   follower.atBoundary(() => {
     queueMicrotask(() => {
       upstream.unpipe(follower)
@@ -253,4 +252,15 @@ function close(client: Socket, upstream: Duplex, follower: FrameFollower, goodby
       upstream.destroy()
     })
   })
+}
+
+/** `mayFinish`: a client that still takes the message under way is waited for, as long as it does. */
+function cutLate(client: Socket, mayFinish: boolean): void {
+  let taken = client.bytesWritten - client.writableLength
+  const timer = setInterval(() => {
+    const before = taken
+    taken = client.bytesWritten - client.writableLength
+    if (!mayFinish || taken === before) client.destroy()
+  }, closeGraceMs)
+  client.once('close', () => clearInterval(timer))
 }

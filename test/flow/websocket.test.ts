@@ -432,7 +432,7 @@ for (const [sentence, fragments] of [
     const begun = once(socket, 'data')
     for (let left = fragments; left > 0; left--) server.send(fragment, { fin: left === 1 })
     await begun
-    await own.stop(4_000)
+    await own.stop(20_000)
     t.equal(await code, goingAway)
   })
 }
@@ -446,7 +446,7 @@ t.test('Drain while the client sends a large message closes with 1001', async (t
   server.pause()
   const code = closeCode(client)
   client.send(Buffer.alloc(64 * mebibyte))
-  await own.stop(4_000)
+  await own.stop(20_000)
   t.equal(await code, goingAway)
 })
 
