@@ -13,7 +13,7 @@ import type { FieldList, Guard, Verdict } from '../protocols/protocol.ts'
 import { badReply, checkReply, isConnectionLost, upstreamFailure } from './failure.ts'
 import { GuardedReply } from './guarded-reply.ts'
 import { fieldsOf, replyFields } from './headers.ts'
-import type { ConnectionAware, TrackedClient, Upstream } from './upstreams.ts'
+import type { ConnectionAware, Upstream } from './upstreams.ts'
 
 /** After an early reply of unknown length a client that sends nothing more for so long gets its end. */
 const earlyReplyIdleMs = 2_000
@@ -80,7 +80,7 @@ function dispatchOptions(upstream: Upstream, request: RelayRequest): Dispatcher.
 type Outcome = { resolve: (verdict?: Verdict) => void; reject: (error: GatewayError) => void }
 
 export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
-  connection?: TrackedClient
+  connection?: NonNullable<ConnectionAware['connection']>
   #exchange: Exchange
   #upstream: Upstream
   #request: RelayRequest

@@ -1,19 +1,21 @@
-// Connections to one upstream: an undici pool without a limit on connections (event streams would block
-// the rest), each connection knowing its socket, so that a reused one can be told from a new one and a
-// reset from a clean end.
+// Connections to one upstream, without a limit on their number (event streams would block the rest): our
+// own for HTTP without TLS, an undici pool for the rest. A handler knows the socket that carries it, so that
+// a reused connection can be told from a new one and a reset from a clean end.
 
 import type { Socket } from 'node:net'
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import type { UpstreamSettings } from '../configuration/configuration.ts'
+import { Connections } from './connections.ts'
 
 /** Heads of replies beyond it are refused. */
 const replyHeadBytesMax = 64 * 1024
 const keepAliveMs = 4_000
+const defaultPort = 80
 
 /** What a dispatch handler gets to know of the connection that carries it. */
-export type ConnectionAware = { connection?: TrackedClient }
+export type ConnectionAware = { connection?: { readonly socket: Socket | undefined } }
 
-export class TrackedClient extends Client {
+class TrackedClient extends Client {
   socket: Socket | undefined
   override dispatch(
     options: Dispatcher.DispatchOptions,
@@ -24,53 +26,77 @@ export class TrackedClient extends Client {
   }
 }
 
+type Dispatch = (
+  options: Dispatcher.DispatchOptions,
+  handler: Dispatcher.DispatchHandler & ConnectionAware,
+) => void
+
+/** What carries requests to one server. */
+type Transport = {
+  /** On an idle connection, or a new one. */
+  readonly dispatch: Dispatch
+  /** On a new connection, that serves nothing else. */
+  readonly dispatchFresh: Dispatch
+  /** Closes idle connections; requests under way finish. */
+  readonly close: () => void | Promise<void>
+  readonly destroy: () => void | Promise<void>
+}
+
 export class Upstream {
   readonly settings: UpstreamSettings
   /** Host and port as its Host field has them. */
   readonly authority: string
   /** How the last attempt to connect went; undefined: there was none. */
   isReachable: boolean | undefined
-  #pool: Pool
-  #options: Client.Options
+  readonly #transport: Transport
 
   constructor(settings: UpstreamSettings) {
     this.settings = settings
-    this.authority = new URL(settings.origin).host
-    this.#options = {
-      allowH2: false,
-      pipelining: 1,
-      maxHeaderSize: replyHeadBytesMax,
-      keepAliveTimeout: keepAliveMs,
+    const origin = new URL(settings.origin)
+    this.authority = origin.host
+    const onConnected = (isReachable: boolean): void => {
+      this.isReachable = isReachable
     }
-    this.#pool = new Pool(settings.origin, {
-      ...this.#options,
-      factory: (_origin, options) => this.#connect(options as Client.Options),
-    })
+    this.#transport =
+      origin.protocol === 'http:'
+        ? new Connections({
+            host: origin.hostname.replace(/^\[|\]$/g, ''),
+            port: Number(origin.port || defaultPort),
+            connectMs: settings.timeouts.connectMs,
+            onConnected,
+          })
+        : undiciTransport(settings, onConnected)
   }
 
-  /** Sends a request on an idle connection, or a new one. */
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
-    this.#pool.dispatch(options, handler)
+    this.#transport.dispatch(options, handler)
   }
 
-  /** Sends a request on a new connection, that serves nothing else. */
   dispatchFresh(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
-    const client = this.#connect(this.#options)
-    client.dispatch({ ...options, reset: true }, handler)
-    void client.close()
+    this.#transport.dispatchFresh(options, handler)
   }
 
-  /** Closes idle connections; requests under way finish. */
   async close(): Promise<void> {
-    await this.#pool.close()
+    await this.#transport.close()
   }
 
   async destroy(): Promise<void> {
-    await this.#pool.destroy()
+    await this.#transport.destroy()
   }
+}
 
-  #connect(options: Client.Options): TrackedClient {
-    const { tls, timeouts } = this.settings
+function undiciTransport(
+  settings: UpstreamSettings,
+  onConnected: (isConnected: boolean) => void,
+): Transport {
+  const { origin, tls, timeouts } = settings
+  const own: Client.Options = {
+    allowH2: false,
+    pipelining: 1,
+    maxHeaderSize: replyHeadBytesMax,
+    keepAliveTimeout: keepAliveMs,
+  }
+  const makeClient = (options: Client.Options): TrackedClient => {
     const connect = buildConnector({
       allowH2: false,
       timeout: timeouts.connectMs,
@@ -78,15 +104,29 @@ export class Upstream {
       ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
       ...(tls?.key === undefined ? {} : { key: tls.key }),
     })
-    const client: TrackedClient = new TrackedClient(this.settings.origin, {
+    const client: TrackedClient = new TrackedClient(origin, {
       ...options,
       connect: (target, callback) =>
         connect(target, (...result) => {
-          this.isReachable = result[0] === null
+          onConnected(result[0] === null)
           if (result[1] !== null) client.socket = result[1]
           callback(...result)
         }),
     })
     return client
+  }
+  const pool = new Pool(origin, {
+    ...own,
+    factory: (_origin, options) => makeClient(options as Client.Options),
+  })
+  return {
+    dispatch: (options, handler) => void pool.dispatch(options, handler),
+    dispatchFresh: (options, handler) => {
+      const client = makeClient(own)
+      client.dispatch({ ...options, reset: true }, handler)
+      void client.close()
+    },
+    close: () => pool.close(),
+    destroy: () => pool.destroy(),
   }
 }

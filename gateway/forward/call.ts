@@ -1,0 +1,185 @@
+// One request on a connection of our own to an HTTP/1.1 server: its head and body on the way out, streamed
+// with back-pressure, and the controller of its reply. Speaks undici's vocabulary (Dispatcher), so that what
+// handles replies need not know who carries them.
+
+import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import { fieldValue } from '../protocols/fields.ts'
+
+/** A server may take them to have a body; without a length some refuse them (RFC 9110 8.6). */
+const expectsBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'PROPFIND', 'PROPPATCH'])
+/** A body in one buffer leaves with the head in one write up to this size. */
+const joinedBytesMax = 16 * 1024
+
+const forbidden = /[\r\n\0]/
+const forbiddenInTarget = /[^\x21-\xff]/
+
+export type Carrier = {
+  readonly socket: Socket
+  /** When what is waited for is late (monotonic milliseconds); Infinity: nothing is. */
+  deadline: number
+  /** Ends the connection and with it the request. */
+  fail(error: Error): void
+}
+
+export class Call implements Dispatcher.DispatchController {
+  readonly options: Dispatcher.DispatchOptions
+  readonly handler: Dispatcher.DispatchHandler
+  rawHeaders: string[] = []
+  rawTrailers: string[] = []
+  aborted = false
+  reason: Error | null = null
+  paused = false
+  /** All of the request was handed to the socket. */
+  isSent = false
+  /** The final head has come. */
+  hasHead = false
+  #carrier: Carrier | undefined
+
+  constructor(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler) {
+    this.options = options
+    this.handler = handler
+  }
+
+  /** Nothing that is done with it reaches the connection any more. */
+  release(): void {
+    this.#carrier = undefined
+  }
+
+  abort(reason: Error): void {
+    if (this.#carrier === undefined) return
+    this.aborted = true
+    this.reason = reason
+    this.#carrier.fail(reason)
+  }
+
+  pause(): void {
+    this.paused = true
+    this.#carrier?.socket.pause()
+  }
+
+  resume(): void {
+    this.paused = false
+    this.#carrier?.socket.resume()
+  }
+
+  /** Sends the request. Throws for what is no HTTP. */
+  send(carrier: Carrier): void {
+    this.#carrier = carrier
+    const { body } = this.options
+    const length = this.#declaredLength()
+    const isStream = body instanceof Readable
+    const head = this.#head(isStream, length)
+    const { socket } = carrier
+    if (isStream) {
+      socket.cork()
+      socket.write(head, 'latin1')
+      this.#stream(body, length, carrier)
+      process.nextTick(() => socket.uncork())
+      return
+    }
+    if (Buffer.isBuffer(body) && body.length > 0) {
+      if (body.length <= joinedBytesMax) {
+        socket.write(Buffer.concat([Buffer.from(head, 'latin1'), body]))
+      } else {
+        socket.write(head, 'latin1')
+        socket.write(body)
+      }
+    } else {
+      socket.write(head, 'latin1')
+    }
+    this.#sent()
+  }
+
+  #declaredLength(): number | undefined {
+    const { body, method, headers } = this.options
+    if (body === null && !expectsBody.has(method)) return undefined
+    const declared = fieldValue(headers as string[], 'content-length')
+    return declared === undefined ? undefined : Number(declared)
+  }
+
+  #head(isStream: boolean, length: number | undefined): string {
+    const { method, path, body, reset } = this.options
+    const fields = this.options.headers as string[]
+    if (forbiddenInTarget.test(path) || !path.startsWith('/')) {
+      throw new Error('the path of a request holds what no request line can')
+    }
+    let head = `${method} ${path} HTTP/1.1\r\n`
+    for (let i = 0; i + 1 < fields.length; i += 2) {
+      const line = `${fields[i]}: ${fields[i + 1]}`
+      if (forbidden.test(line)) throw new Error('a field of a request holds a line end')
+      head += `${line}\r\n`
+    }
+    if (length === undefined) {
+      if (isStream) head += 'Transfer-Encoding: chunked\r\n'
+      else if (body !== null || expectsBody.has(method)) {
+        head += `Content-Length: ${Buffer.isBuffer(body) ? body.length : 0}\r\n`
+      }
+    }
+    return `${head}Connection: ${reset === true ? 'close' : 'keep-alive'}\r\n\r\n`
+  }
+
+  // The server is late only while it takes nothing: a client that sends slowly is waited for elsewhere.
+  #stream(body: Readable, length: number | undefined, carrier: Carrier): void {
+    const { socket } = carrier
+    let bytes = 0
+    const resume = (): void => {
+      carrier.deadline = Number.POSITIVE_INFINITY
+      body.resume()
+    }
+    body.on('data', (chunk: Buffer) => {
+      if (this.#carrier === undefined || chunk.length === 0) return
+      bytes += chunk.length
+      if (length !== undefined && bytes > length) {
+        carrier.fail(lengthMismatch())
+        return
+      }
+      const mayGoOn = length === undefined ? writeChunk(socket, chunk) : socket.write(chunk)
+      if (mayGoOn) return
+      body.pause()
+      if (!this.hasHead) this.#awaitHead(carrier)
+      socket.once('drain', resume)
+    })
+    body.on('end', () => {
+      if (this.#carrier === undefined) return
+      if (length === undefined) socket.write('0\r\n\r\n', 'latin1')
+      else if (bytes !== length) {
+        carrier.fail(lengthMismatch())
+        return
+      }
+      socket.off('drain', resume)
+      this.#sent()
+    })
+    body.on('error', (error) => this.#carrier?.fail(error))
+    body.on('close', () => {
+      if (!this.isSent) this.#carrier?.fail(new Error('the body ended early'))
+    })
+  }
+
+  #sent(): void {
+    this.isSent = true
+    if (this.#carrier !== undefined && !this.hasHead) this.#awaitHead(this.#carrier)
+  }
+
+  #awaitHead(carrier: Carrier): void {
+    const { headersTimeout } = this.options
+    if (headersTimeout) carrier.deadline = performance.now() + headersTimeout
+  }
+}
+
+/** RFC 9112 7.1. */
+function writeChunk(socket: Socket, chunk: Buffer): boolean {
+  socket.cork()
+  socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
+  socket.write(chunk)
+  const mayGoOn = socket.write('\r\n', 'latin1')
+  socket.uncork()
+  return mayGoOn
+}
+
+function lengthMismatch(): Error {
+  return Object.assign(new Error('the body is not as long as Content-Length says'), {
+    code: 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
+  })
+}

@@ -1,0 +1,284 @@
+// Replies of an HTTP/1.1 server, read from their bytes as they come (RFC 9112 4 to 7). It takes what is
+// written to the letter and throws WireError for the rest: whatever it takes, a well-kept parser takes with
+// the same meaning (the tests compare them). Bodies pass in slices of what was read, never copied or held.
+
+import { readFieldLines, skipValue, WireError } from './field-lines.ts'
+
+/** A longer head, or longer trailers, are refused. */
+export const headBytesMax = 64 * 1024
+/** A chunk's size with its extensions. */
+const chunkLineBytesMax = 4 * 1024
+const chunkSizePattern = /^([0-9a-f]{1,13})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r$/i
+const statusLinePattern = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?= |\r)/
+const statusLineStart = 'HTTP/1.'
+
+const lineFeed = 0x0a
+const carriageReturn = 0x0d
+const headEnd = '\r\n\r\n'
+
+export type ReplyEvents = {
+  /** A head; of an informational reply (RFC 9110 15.2) nothing follows but the next head. */
+  head(status: number, fields: string[]): void
+  /** A part of the body. The bytes may be overwritten when the call has returned. */
+  data(bytes: Buffer): void
+  /** The reply is whole. */
+  end(trailers: string[]): void
+}
+
+type State = 'idle' | 'head' | 'length' | 'close' | 'size' | 'chunk' | 'chunk end' | 'trailers'
+
+const noFields: string[] = []
+
+export class ReplyParser {
+  readonly #events: ReplyEvents
+  #state: State = 'idle'
+  #isHead = false
+  /** Bytes of the body, or of the chunk, that are still to come. */
+  #left = 0
+  /** The beginning of a head, line or trailers that came in several reads. */
+  #pending: Buffer | undefined
+  #keepsAlive = false
+  #keepAliveSeconds: number | undefined
+
+  constructor(events: ReplyEvents) {
+    this.#events = events
+  }
+
+  /** A reply is expected; `isHead`: to a HEAD request. */
+  begin(isHead: boolean): void {
+    this.#state = 'head'
+    this.#isHead = isHead
+  }
+
+  /** May the connection be used again after the reply? */
+  get keepsAlive(): boolean {
+    return this.#keepsAlive
+  }
+
+  /** What the server said in Keep-Alive, of the last reply. */
+  get keepAliveSeconds(): number | undefined {
+    return this.#keepAliveSeconds
+  }
+
+  /** Nothing is expected. */
+  get isIdle(): boolean {
+    return this.#state === 'idle'
+  }
+
+  /** Reads the next bytes of the connection. Throws WireError, and what the events throw. */
+  take(bytes: Buffer): void {
+    let at = 0
+    while (at < bytes.length) at = this.#step(bytes, at)
+  }
+
+  /** The server has closed its side. Throws WireError where the reply is not whole then. */
+  close(): void {
+    if (this.#state === 'idle') return
+    if (this.#state !== 'close') throw new WireError('the connection ended within a reply')
+    this.#state = 'idle'
+    this.#events.end(noFields)
+  }
+
+  #step(bytes: Buffer, at: number): number {
+    switch (this.#state) {
+      case 'head':
+        return this.#takeHead(bytes, at)
+      case 'length':
+      case 'chunk':
+        return this.#takeBody(bytes, at)
+      case 'close':
+        this.#events.data(at === 0 ? bytes : bytes.subarray(at))
+        return bytes.length
+      case 'size':
+        return this.#takeSize(bytes, at)
+      case 'chunk end':
+        return this.#takeChunkEnd(bytes, at)
+      case 'trailers':
+        return this.#takeTrailers(bytes, at)
+      case 'idle':
+        throw new WireError('bytes came that belong to no reply')
+    }
+  }
+
+  #takeHead(bytes: Buffer, at: number): number {
+    if (this.#pending === undefined) {
+      const end = bytes.indexOf(headEnd, at, 'latin1')
+      if (end >= 0 && end - at <= headBytesMax) {
+        this.#readHead(bytes.toString('latin1', at, end + 2))
+        return end + headEnd.length
+      }
+    }
+    const before = this.#pending?.length ?? 0
+    const all = this.#append(bytes, at, headBytesMax)
+    const end = all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
+    if (end < 0) {
+      refuseHopeless(all.toString('latin1'))
+      return bytes.length
+    }
+    this.#pending = undefined
+    this.#readHead(all.toString('latin1', 0, end + 2))
+    return at + end + headEnd.length - before
+  }
+
+  #readHead(text: string): void {
+    const start = statusLinePattern.exec(text)
+    const lineEnd = start === null ? -1 : skipValue(text, start[0].length)
+    if (start === null || text.charCodeAt(lineEnd) !== carriageReturn) {
+      throw new WireError('a reply has no status line of HTTP/1.1')
+    }
+    if (text.charCodeAt(lineEnd + 1) !== lineFeed) throw new WireError('a bare CR is in a head')
+    const fields = readFieldLines(text, lineEnd + 2)
+    const status = Number(start[2])
+    if (status < 200) {
+      if (status === 100 || status === 101) throw new WireError(`${status} came unasked`)
+      this.#events.head(status, fields)
+      return
+    }
+    this.#frame(status, fields, start[1] === '1')
+  }
+
+  /** RFC 9112 6.3: where the body ends, and whether the connection lives on (9.3). */
+  #frame(status: number, fields: string[], is11: boolean): void {
+    let length: string | undefined
+    let coding: string | undefined
+    let connection = ''
+    this.#keepAliveSeconds = undefined
+    for (let i = 0; i < fields.length; i += 2) {
+      const name = fields[i] as string
+      const value = fields[i + 1] as string
+      switch (name.length) {
+        case 10:
+          if (isNamed(name, 'connection')) connection += `,${value.toLowerCase()}`
+          else if (isNamed(name, 'keep-alive')) this.#keepAliveSeconds = readTimeout(value)
+          break
+        case 14:
+          if (!isNamed(name, 'content-length')) break
+          if (length !== undefined) throw new WireError('a reply has two lengths')
+          length = value
+          break
+        case 17:
+          if (!isNamed(name, 'transfer-encoding')) break
+          if (coding !== undefined) throw new WireError('a reply has two codings')
+          coding = value.toLowerCase()
+      }
+    }
+    if (length !== undefined && coding !== undefined) {
+      throw new WireError('a reply has a length and a coding')
+    }
+    if (length !== undefined && !/^[0-9]{1,15}$/.test(length)) {
+      throw new WireError('a length is no number of bytes')
+    }
+    if (coding !== undefined && (coding !== 'chunked' || !is11)) {
+      throw new WireError('a reply has a coding that is not chunked')
+    }
+    const tokens = connection === '' ? [] : connection.split(',').map((token) => token.trim())
+    this.#keepsAlive = is11 ? !tokens.includes('close') : tokens.includes('keep-alive')
+    const isBodiless = this.#isHead || status === 204 || status === 304
+    if (isBodiless || length !== undefined) {
+      this.#left = isBodiless ? 0 : Number(length)
+      this.#state = 'length'
+    } else if (coding !== undefined) {
+      this.#state = 'size'
+    } else {
+      this.#keepsAlive = false
+      this.#state = 'close'
+    }
+    this.#events.head(status, fields)
+    if (this.#state === 'length' && this.#left === 0) this.#end(noFields)
+  }
+
+  #takeBody(bytes: Buffer, at: number): number {
+    const end = Math.min(bytes.length, at + this.#left)
+    this.#left -= end - at
+    this.#events.data(at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end))
+    if (this.#left > 0) return end
+    if (this.#state === 'length') this.#end(noFields)
+    else if (this.#state === 'chunk') this.#state = 'chunk end'
+    return end
+  }
+
+  #takeSize(bytes: Buffer, at: number): number {
+    const feed = bytes.indexOf(lineFeed, at)
+    const isWhole = feed >= 0 && this.#pending === undefined && feed - at <= chunkLineBytesMax
+    const line = isWhole
+      ? bytes.toString('latin1', at, feed)
+      : this.#append(
+          bytes.subarray(0, feed < 0 ? bytes.length : feed),
+          at,
+          chunkLineBytesMax,
+        ).toString('latin1')
+    if (feed < 0) return bytes.length
+    this.#pending = undefined
+    const size = chunkSizePattern.exec(line)?.[1]
+    if (size === undefined) throw new WireError('a chunk has no size')
+    this.#left = Number.parseInt(size, 16)
+    this.#state = this.#left === 0 ? 'trailers' : 'chunk'
+    return feed + 1
+  }
+
+  #takeChunkEnd(bytes: Buffer, at: number): number {
+    const expected = this.#pending === undefined ? carriageReturn : lineFeed
+    if (bytes[at] !== expected) throw new WireError('a chunk is longer than its size')
+    if (expected === lineFeed) {
+      this.#pending = undefined
+      this.#state = 'size'
+    } else {
+      this.#pending = Buffer.of(carriageReturn)
+    }
+    return at + 1
+  }
+
+  /** Field lines, then an empty one; usually that alone. */
+  #takeTrailers(bytes: Buffer, at: number): number {
+    const before = this.#pending?.length ?? 0
+    const all = this.#append(bytes, at, headBytesMax)
+    const isEmpty = all.length >= 2 && all[0] === carriageReturn && all[1] === lineFeed
+    const end = isEmpty ? 0 : all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
+    if (end < 0) {
+      if (all[0] === lineFeed || hasBareFeed(all.toString('latin1')))
+        throw new WireError('a bare LF')
+      return bytes.length
+    }
+    this.#pending = undefined
+    this.#end(isEmpty ? noFields : readFieldLines(all.toString('latin1', 0, end + 2), 0))
+    return at + end + (isEmpty ? 2 : headEnd.length) - before
+  }
+
+  /** What is pending with the bytes from `at` on, which become pending. */
+  #append(bytes: Buffer, at: number, bytesMax: number): Buffer {
+    const fresh = bytes.subarray(at)
+    const all = Buffer.concat(this.#pending === undefined ? [fresh] : [this.#pending, fresh])
+    // A body may follow in the same read: it is not counted where the head's end is found.
+    if (all.length > bytesMax && all.subarray(0, bytesMax + 4).indexOf(headEnd, 0, 'latin1') < 0) {
+      throw new WireError(`a head or line is longer than ${bytesMax} bytes`)
+    }
+    this.#pending = all
+    return all
+  }
+
+  #end(trailers: string[]): void {
+    this.#state = 'idle'
+    this.#events.end(trailers)
+  }
+}
+
+/** A head that can become none: its sender may wait for ever. */
+function refuseHopeless(text: string): void {
+  if (!statusLineStart.startsWith(text.slice(0, statusLineStart.length))) {
+    throw new WireError('a reply does not begin as HTTP/1.1')
+  }
+  if (hasBareFeed(text)) throw new WireError('a bare LF is in a head')
+}
+
+function hasBareFeed(text: string): boolean {
+  return /(?:^|[^\r])\n/.test(text)
+}
+
+function isNamed(name: string, lower: string): boolean {
+  return name === lower || name.toLowerCase() === lower
+}
+
+function readTimeout(value: string): number | undefined {
+  const seconds = /(?:^|[,; \t])timeout=([0-9]{1,9})/i.exec(value)?.[1]
+  return seconds === undefined ? undefined : Number(seconds)
+}
