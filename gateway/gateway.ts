@@ -1,11 +1,12 @@
-// The composition root: builds every part from a configuration, starts it, drains it, ends it.
+// The composition root of what serves requests: builds every part from a configuration, starts it, drains
+// it, ends it. There is one in each process that listens; standalone.ts and workers/ run them.
 
 import { randomUUID } from 'node:crypto'
 import type { Configuration } from './configuration/configuration.ts'
-import { GatewayError } from './errors.ts'
+import { drain } from './drain.ts'
 import type { Exchange } from './listener/exchange.ts'
 import { Listener } from './listener/listener.ts'
-import { type ManagementState, startManagement } from './listener/management.ts'
+import type { Check } from './listener/management.ts'
 import { OpenRequests } from './open-requests.ts'
 import { serve } from './pipeline.ts'
 import { bareRefusal, refuse } from './refusal.ts'
@@ -14,15 +15,12 @@ import { type Log, logRequest, logUnread } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
 import { LastUse } from './tokens/last-use.ts'
 import { TokenLookup } from './tokens/lookup.ts'
+import { startPruning } from './tokens/pruning.ts'
 import { createRedisLink } from './tokens/redis-link.ts'
 import { openSqliteStore, requestBusyMs } from './tokens/sqlite.ts'
 import type { TokenStore } from './tokens/store.ts'
 import { TokenThrottle } from './tokens/throttle.ts'
 import { readVersion } from './version.ts'
-
-/** After the drain's timeout git pushes get so long to end as refusals. */
-const endInOrderMs = 12_000
-const pruneIntervalMs = 24 * 60 * 60 * 1000
 
 export class Gateway {
   #configuration: Configuration
@@ -34,15 +32,11 @@ export class Gateway {
   #listeners: Listener[] = []
   #open = new OpenRequests()
   #underWay = 0
-  #metrics = new Metrics(readVersion(), () => this.#underWay)
-  #state: ManagementState = {
-    isReady: false,
-    metrics: () => this.#metrics.page(),
-    checks: new Map(),
-    upstreams: () => this.#upstreams(),
-  }
-  #pruning: NodeJS.Timeout | undefined
-  #stopManagement: (() => Promise<void>) | undefined
+  readonly metrics = new Metrics(readVersion(), () => this.#underWay)
+  /** Whether it is up, by name. */
+  #dependencies = new Map<string, boolean>()
+  #stopPruning: (() => void) | undefined
+  #ended: Promise<void> | undefined
 
   /** Opens the authority; throws where its database cannot be used. */
   constructor(configuration: Configuration, log: Log) {
@@ -53,7 +47,7 @@ export class Gateway {
     this.#lookup = new TokenLookup(this.#store, cache, {
       redis: redis && createRedisLink(redis),
       observer: {
-        lookup: (tier, result, durationMs) => this.#metrics.lookup(tier, result, durationMs),
+        lookup: (tier, result, durationMs) => this.metrics.lookup(tier, result, durationMs),
         dependency: (name, isUp, reason) => this.#redisIs(name, isUp, reason),
       },
     })
@@ -66,9 +60,11 @@ export class Gateway {
     })
   }
 
-  /** Resolves when every listener accepts; rejects, with nothing left open, when an address is taken. */
-  async start(): Promise<void> {
-    this.#state.checks.set('configuration', 'ok')
+  /**
+   * Resolves with the URL of every listener when all accept; rejects, with nothing left open, when an
+   * address is taken.
+   */
+  async start(): Promise<readonly string[]> {
     this.#dependency('authority', true)
     // Until it has been reached for the first time.
     if (this.#configuration.tokens.redis !== undefined) this.#dependency('redis', false)
@@ -93,42 +89,55 @@ export class Gateway {
       },
     })
     try {
-      await this.#listen()
+      return await this.#listen()
     } catch (error) {
-      await this.#end()
+      await this.end()
       throw error
     }
-    this.#state.isReady = true
-    this.#prune()
-    this.#pruning = setInterval(() => this.#prune(), pruneIntervalMs).unref()
   }
 
-  /** Drains: not ready at once, accepting until `drain.delay`, finishing until `drain.timeout`. */
+  /** Begins to forget tokens that ended long ago: in one process of those that share an authority. */
+  startPruning(): void {
+    this.#stopPruning = startPruning(this.#store, this.#log)
+  }
+
+  /** Drains and ends: accepting until `drain.delay`, finishing until `drain.timeout`. */
   async stop(): Promise<void> {
-    const { delayMs, timeoutMs } = this.#configuration.server.drain
-    this.#state.isReady = false
-    this.#log.info('draining')
-    await after(delayMs)
-    const drained = Promise.all(this.#listeners.map((listener) => listener.drain()))
-    await inTime(drained, timeoutMs)
-    const goingAway = new GatewayError('overloaded', 'the gateway is going away: push again')
-    await inTime(
-      Promise.all(this.#listeners.map((listener) => listener.endInOrder(goingAway))),
-      endInOrderMs,
-    )
-    await this.#end()
-    this.#log.info('stopped')
+    await drain(this.#listeners, this.#configuration.server.drain)
+    await this.end()
   }
 
-  async #listen(): Promise<void> {
-    const { listen, server, management } = this.#configuration
-    if (management !== undefined) {
-      const { url, stop } = await startManagement(management, this.#state)
-      this.#stopManagement = stop
-      this.#log.info({ url, management: true }, 'listening')
+  /** Ends at once: what is in flight is cut. The last use of tokens is written. */
+  end(): Promise<void> {
+    this.#ended ??= this.#end()
+    return this.#ended
+  }
+
+  /** How each part does: the configuration, what it depends on, the upstreams. */
+  checks(): readonly Check[] {
+    const checks: Check[] = [{ name: 'configuration', value: 'ok' }]
+    for (const [name, isUp] of this.#dependencies) checks.push({ name, value: wordOf(isUp) })
+    for (const [name, { upstream }] of this.#snapshot.upstreams) {
+      checks.push({ name: `upstream ${name}`, value: wordOf(upstream.isReachable) })
     }
-    for (const settings of listen) {
-      const listener = new Listener(settings, server, {
+    return checks
+  }
+
+  async #end(): Promise<void> {
+    this.#stopPruning?.()
+    this.#open.stop()
+    for (const listener of this.#listeners) listener.destroy()
+    for (const { upstream } of this.#snapshot.upstreams.values()) await upstream.destroy()
+    this.#lookup.close()
+    const tokens = await this.#lastUse.close()
+    if (tokens > 0) this.#log.warn({ tokens }, 'last use of these many tokens was not written')
+    await this.#store.close()
+  }
+
+  async #listen(): Promise<readonly string[]> {
+    const urls: string[] = []
+    for (const settings of this.#configuration.listen) {
+      const listener = new Listener(settings, this.#configuration.server, {
         serve: async (exchange, trusted) => {
           this.#underWay += 1
           await serve(this.#snapshot, exchange, trusted)
@@ -145,22 +154,15 @@ export class Gateway {
           return bareRefusal(error, requestId)
         },
       })
-      const url = await listener.listen()
+      urls.push(await listener.listen())
       this.#listeners.push(listener)
-      this.#log.info({ url }, 'listening')
     }
-  }
-
-  /** Forgets tokens that ended long ago. */
-  #prune(): void {
-    this.#store.prune(Date.now()).catch((error: unknown) => {
-      this.#log.warn({ cause: String(error) }, 'tokens that ended long ago could not be forgotten')
-    })
+    return urls
   }
 
   #finished(exchange: Exchange): void {
     logRequest(this.#log, exchange)
-    this.#metrics.request(exchange)
+    this.metrics.request(exchange)
   }
 
   /** An outage of the shared cache is no outage of the gateway: the authority is asked instead. */
@@ -171,38 +173,13 @@ export class Gateway {
     else this.#log.warn({ cause: reason }, 'Redis is not used: it does not answer as it should')
   }
 
-  *#upstreams(): Generator<{ name: string; isReachable: boolean | undefined }> {
-    for (const [name, { upstream }] of this.#snapshot.upstreams) {
-      yield { name, isReachable: upstream.isReachable }
-    }
-  }
-
-  #dependency(name: string, up: boolean): void {
-    this.#state.checks.set(name, up ? 'ok' : 'unavailable')
-    this.#metrics.dependency(name, up)
-  }
-
-  async #end(): Promise<void> {
-    clearInterval(this.#pruning)
-    this.#open.stop()
-    for (const listener of this.#listeners) listener.destroy()
-    await this.#stopManagement?.()
-    for (const { upstream } of this.#snapshot.upstreams.values()) await upstream.destroy()
-    this.#lookup.close()
-    const tokens = await this.#lastUse.close()
-    if (tokens > 0) this.#log.warn({ tokens }, 'last use of these many tokens was not written')
-    await this.#store.close()
+  #dependency(name: string, isUp: boolean): void {
+    this.#dependencies.set(name, isUp)
+    this.metrics.dependency(name, isUp)
   }
 }
 
-/** Waits for the work, but no longer than this. */
-async function inTime(work: Promise<unknown>, ms: number): Promise<void> {
-  const { promise: late, resolve } = Promise.withResolvers<void>()
-  const timer = setTimeout(resolve, ms)
-  await Promise.race([work, late])
-  clearTimeout(timer)
-}
-
-function after(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
+/** undefined: nobody has tried yet. */
+function wordOf(isUp: boolean | undefined): string {
+  return isUp === undefined ? 'not asked yet' : isUp ? 'ok' : 'unavailable'
 }

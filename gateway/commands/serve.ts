@@ -1,14 +1,18 @@
 // `serve`: runs the gateway until it is told to stop. SIGTERM and SIGINT drain; a second one ends at once.
 
+import { availableParallelism } from 'node:os'
 import { Command } from 'commander'
-import type { Configuration } from '../configuration/configuration.ts'
-import { Gateway } from '../gateway.ts'
+import type { Configuration, ServerSettings } from '../configuration/configuration.ts'
+import { workersMax } from '../configuration/settings.ts'
 import { type Log, makeLog } from '../telemetry/log.ts'
 import { authorityFailure } from './authority.ts'
 import { type CommandIo, configurationFile, readConfiguration } from './command.ts'
-import { CommandFailure } from './failure.ts'
+import { startFailure } from './serve-failure.ts'
 
 type ServeOptions = { readonly config?: string; readonly check?: true }
+
+/** The gateway, in one process or several. */
+type Service = { start(): Promise<void>; stop(): Promise<void> }
 
 export function serveCommand(io: CommandIo): Command {
   return new Command('serve')
@@ -27,51 +31,49 @@ async function run(io: CommandIo, options: ServeOptions): Promise<void> {
     io.stderr(`${configurationFile(io, options.config)} is good\n`)
     return
   }
-  const log = makeLog()
-  const gateway = open(configuration, log)
-  const stopped = stopOnSignal(gateway)
+  const workers = workerCount(configuration.server)
+  const log = makeLog(workers === 1 ? undefined : {})
+  const service = await open(configuration, workers, log)
+  const stopped = stopOnSignal(service)
   process.on('SIGHUP', () => {
     log.warn('reload is not in this version: restart to read the configuration again')
   })
   try {
-    await gateway.start()
+    await service.start()
   } catch (error) {
-    throw failure(error)
+    throw startFailure(error)
   }
   await stopped
 }
 
 /** Resolves when the gateway has drained after the first signal. */
-function stopOnSignal(gateway: Gateway): Promise<void> {
+function stopOnSignal(service: Service): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   let isStopping = false
   const stop = (): void => {
     if (isStopping) process.exit(1)
     isStopping = true
-    gateway.stop().then(resolve, reject)
+    service.stop().then(resolve, reject)
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
   return promise
 }
 
-/** Making a gateway opens its authority; nothing else of it can fail. */
-function open(configuration: Configuration, log: Log): Gateway {
+/** Making either opens its authority; nothing else of it can fail. One process loads nothing of several. */
+async function open(configuration: Configuration, workers: number, log: Log): Promise<Service> {
   try {
-    return new Gateway(configuration, log)
+    if (workers === 1) {
+      const { Standalone } = await import('../standalone.ts')
+      return new Standalone(configuration, log)
+    }
+    const { Primary } = await import('../workers/primary.ts')
+    return new Primary(configuration, workers, log)
   } catch (error) {
     throw authorityFailure(configuration.tokens.authority.file, error)
   }
 }
 
-function failure(error: unknown): CommandFailure {
-  if (error instanceof CommandFailure) return error
-  const { code, address, port } = error as NodeJS.ErrnoException & {
-    address?: string
-    port?: number
-  }
-  if (code === 'EADDRINUSE') {
-    return new CommandFailure(1, `${address}:${port} is taken by another process`, error)
-  }
-  return new CommandFailure(1, error instanceof Error ? error.message : String(error), error)
+function workerCount({ workers }: ServerSettings): number {
+  return workers === 'auto' ? Math.min(availableParallelism(), workersMax) : workers
 }

@@ -60,6 +60,7 @@ export function assemble(assembly: Assembly, complain: Complain): Configuration 
       },
     })),
     server: {
+      workers: fields.server?.workers ?? 1,
       drain: {
         delayMs: fields.server?.drain.delay ?? 0,
         timeoutMs: fields.server?.drain.timeout ?? 0,

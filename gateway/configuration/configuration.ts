@@ -29,6 +29,8 @@ export type ListenSettings = {
 }
 
 export type ServerSettings = {
+  /** Processes that serve requests; `auto`: one a processor. */
+  readonly workers: number | 'auto'
   readonly drain: { readonly delayMs: number; readonly timeoutMs: number }
   readonly limits: { readonly headBytes: number; readonly connectionsPerAddress: number }
 }

@@ -18,6 +18,9 @@ import {
   whole,
 } from './schema.ts'
 
+/** More processes than this are a slip of the pen, not a machine. */
+export const workersMax = 256
+
 const century = 36_500 * 86_400_000
 const fieldName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 
@@ -75,19 +78,23 @@ const management = z
   .prefault({})
   .describe('The management listener, never the public one; `off` for none.')
 
+const workersForm = `expected a whole number from 1 to ${workersMax}, or auto`
+
+const workers = z
+  .union(
+    [
+      z.literal('auto'),
+      z
+        .int({ error: workersForm })
+        .min(1, { error: workersForm })
+        .max(workersMax, { error: workersForm }),
+    ],
+    { error: workersForm },
+  )
+  .default(1)
+
 const server = fields({
-  workers: z
-    .unknown()
-    .optional()
-    .superRefine((value, context) => {
-      if (value === undefined || value === 1) return
-      const message = absent('server.workers', 'write 1, or leave it out')
-      context.addIssue({
-        code: 'custom',
-        message: message.replace('workers`', 'workers` other than 1'),
-      })
-    })
-    .meta({ description: 'Processes on one port; this version has one.', const: 1 }),
+  workers: workers.describe('Processes on one port; `auto`: one a processor.'),
   drain: fields({
     delay: duration().prefault('0s').describe('Between not being ready and closing the listeners.'),
     timeout: duration().prefault('30s').describe('What requests in flight get to finish.'),
@@ -100,13 +107,13 @@ const server = fields({
       .describe('Longest head of a request.'),
     connectionsPerAddress: whole(0, 1_000_000)
       .default(1000)
-      .describe('Open connections of one client address; 0 is no limit.'),
+      .describe('Open connections of one client address to each worker; 0 is no limit.'),
   })
     .prefault({})
-    .describe('Bounds on what clients may ask of the process.'),
+    .describe('Bounds on what clients may ask of each process.'),
 })
   .prefault({})
-  .describe('The process.')
+  .describe('The processes.')
 
 const authority = z
   .union([z.string(), z.looseObject({})], {

@@ -6,14 +6,15 @@ import { type AddressInfo, isIPv6 } from 'node:net'
 
 const plainText = 'text/plain; charset=utf-8'
 
+/** One line of `/readyz?verbose`: `name: value`. */
+export type Check = { readonly name: string; readonly value: string }
+
+/** What is told of. */
 export type ManagementState = {
-  isReady: boolean
-  /** The page of metrics. */
-  readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
-  /** What `/readyz?verbose` lists, by name. */
-  readonly checks: Map<string, 'ok' | 'unavailable'>
-  /** Further lines of that list; `isReachable` is undefined where nobody has tried yet. */
-  readonly upstreams: () => Iterable<{ readonly name: string; isReachable: boolean | undefined }>
+  isReady(): boolean
+  /** The page of metrics, and its Content-Type. */
+  metrics(): Promise<{ readonly type: string; readonly text: string }>
+  checks(): Promise<readonly Check[]>
 }
 
 /** Resolves with the URL once it accepts; rejects when the address is taken. */
@@ -21,7 +22,10 @@ export async function startManagement(
   settings: { readonly host: string; readonly port: number },
   state: ManagementState,
 ): Promise<{ readonly url: string; stop(): Promise<void> }> {
-  const server = http.createServer((req, res) => void answer(req, res, state))
+  const server = http.createServer((req, res) => {
+    // Whoever asks how the gateway does must not be what ends it.
+    answer(req, res, state).catch((error: unknown) => send(res, 500, `${error}\n`))
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(settings.port, settings.host, resolve)
@@ -48,27 +52,16 @@ async function answer(
   if (path === '/livez' && isRead) {
     send(res, 200, 'ok\n')
   } else if (path === '/readyz' && isRead) {
-    const verdict = state.isReady ? 'ready\n' : 'not ready\n'
-    send(
-      res,
-      state.isReady ? 200 : 503,
-      query === 'verbose' ? listChecks(state) + verdict : verdict,
-    )
+    const checks = query === 'verbose' ? await state.checks() : []
+    const isReady = state.isReady()
+    const lines = checks.map(({ name, value }) => `${name}: ${value}\n`).join('')
+    send(res, isReady ? 200 : 503, `${lines}${isReady ? 'ready' : 'not ready'}\n`)
   } else if (path === '/metrics' && isRead) {
     const { type, text } = await state.metrics()
     send(res, 200, text, type)
   } else {
     send(res, isRead ? 404 : 405, 'try /livez, /readyz?verbose or /metrics\n')
   }
-}
-
-function listChecks({ checks, upstreams }: ManagementState): string {
-  const lines = [...checks].map(([name, value]) => `${name}: ${value}\n`)
-  for (const { name, isReachable } of upstreams()) {
-    const value = isReachable === undefined ? 'not asked yet' : isReachable ? 'ok' : 'unavailable'
-    lines.push(`upstream ${name}: ${value}\n`)
-  }
-  return lines.join('')
 }
 
 function send(res: ServerResponse, status: number, body: string, type = plainText): void {

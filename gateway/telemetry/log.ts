@@ -4,21 +4,26 @@
 import pino, { type Logger } from 'pino'
 import { type ErrorCode, errorTable, type GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
+import { wholeLines } from './whole-lines.ts'
 
 const bufferBytesMax = 16 * 2 ** 20
 
 export type Log = Logger
 
-/** Lines go to stdout; `time` is RFC 3339 and `level` a word. */
-export function makeLog(): Log {
+/**
+ * Lines go to stdout; `time` is RFC 3339 and `level` a word. `shared`: other processes write there too; the
+ * lines of a worker have its number.
+ */
+export function makeLog(shared?: { readonly worker?: number }): Log {
+  // A reader that stops costs lines, never memory without bound.
+  const stdout = { dest: 1, sync: false, maxLength: bufferBytesMax }
   return pino(
     {
-      base: null,
+      base: shared?.worker === undefined ? null : { worker: shared.worker },
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    // A reader that stops costs lines, never memory without bound.
-    pino.destination({ dest: 1, sync: false, maxLength: bufferBytesMax }),
+    shared === undefined ? pino.destination(stdout) : wholeLines(stdout),
   )
 }
 

@@ -1,7 +1,15 @@
 // Metrics for Prometheus, in base units. Labels are routes, methods, statuses and codes: closed sets. They
 // never hold paths, tokens or addresses.
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client'
+import {
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValueWithName,
+  Registry,
+} from '@prometheus-io/client'
 import type { Exchange } from '../listener/exchange.ts'
 import type { LookupResult, LookupTier } from '../tokens/observer.ts'
 import { outcomeOf } from './log.ts'
@@ -10,6 +18,9 @@ import { outcomeOf } from './log.ts'
 const requestSeconds = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 const lookupSeconds = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5]
 const noRoute = 'none'
+
+/** What a page is made of, as data that can be sent to another process. */
+export type Figures = readonly MetricObjectWithValues<MetricValueWithName<string>>[]
 
 export class Metrics {
   #registry = new Registry()
@@ -44,6 +55,7 @@ export class Metrics {
     name: 'scopegate_dependency_up',
     help: 'Whether what the gateway depends on answers: 1 or 0.',
     labelNames: ['name'],
+    aggregator: 'min',
     registers: [this.#registry],
   })
 
@@ -62,11 +74,13 @@ export class Metrics {
       name: 'scopegate_build_info',
       help: 'The version that runs, as a label.',
       labelNames: ['version'],
+      aggregator: 'first',
       registers: [this.#registry],
     }).set({ version }, 1)
     new Gauge({
       name: 'scopegate_config_last_reload_successful',
       help: 'Whether the configuration was good when it was last read: 1 or 0.',
+      aggregator: 'min',
       registers: [this.#registry],
     }).set(1)
   }
@@ -95,6 +109,11 @@ export class Metrics {
   /** The page, and its Content-Type. */
   async page(): Promise<{ readonly type: string; readonly text: string }> {
     return { type: this.#registry.contentType, text: await this.#registry.metrics() }
+  }
+
+  /** For the process that adds up those of several (workers/totals.ts). */
+  figures(): Promise<Figures> {
+    return this.#registry.getMetricsAsJSON()
   }
 
   #histogram(name: string, help: string): Histogram<'route' | 'method' | 'status'> {

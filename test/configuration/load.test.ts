@@ -22,6 +22,7 @@ t.test('everything but the version has a default', async (t) => {
     files: [join(folder, 'gateway.yaml')],
     listen: [{ host: '127.0.0.1', port: 8080, trustedProxies: undefined }],
     server: {
+      workers: 1,
       drain: { delayMs: 0, timeoutMs: 30_000 },
       limits: { headBytes: 16_384, connectionsPerAddress: 1000 },
     },
