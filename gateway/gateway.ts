@@ -10,8 +10,9 @@ import { OpenRequests } from './open-requests.ts'
 import { serve } from './pipeline.ts'
 import { bareRefusal, refuse } from './refusal.ts'
 import { buildSnapshot, type Snapshot } from './snapshot.ts'
-import { type Log, logRequest, logUnread } from './telemetry/log.ts'
+import type { Log } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
+import { RequestLog } from './telemetry/request-log.ts'
 import { LastUse } from './tokens/last-use.ts'
 import { TokenLookup } from './tokens/lookup.ts'
 import { createRedisLink } from './tokens/redis-link.ts'
@@ -27,6 +28,7 @@ const pruneIntervalMs = 24 * 60 * 60 * 1000
 export class Gateway {
   #configuration: Configuration
   #log: Log
+  #requestLog: RequestLog
   #store: TokenStore
   #lookup: TokenLookup
   #lastUse: LastUse
@@ -48,6 +50,7 @@ export class Gateway {
   constructor(configuration: Configuration, log: Log) {
     this.#configuration = configuration
     this.#log = log
+    this.#requestLog = new RequestLog(log)
     this.#store = openSqliteStore(configuration.tokens.authority.file, { busyMs: requestBusyMs })
     const { redis, cache } = configuration.tokens
     this.#lookup = new TokenLookup(this.#store, cache, {
@@ -141,7 +144,7 @@ export class Gateway {
         },
         refuseUnread: (error, address) => {
           const requestId = randomUUID()
-          logUnread(this.#log, { requestId, error, address })
+          this.#requestLog.unread({ requestId, error, address })
           return bareRefusal(error, requestId)
         },
       })
@@ -159,7 +162,7 @@ export class Gateway {
   }
 
   #finished(exchange: Exchange): void {
-    logRequest(this.#log, exchange)
+    this.#requestLog.request(exchange)
     this.#metrics.request(exchange)
   }
 
