@@ -4,7 +4,7 @@ import pino, { type DestinationStream, type Logger } from 'pino'
 import { GatheredLines } from './gathered-lines.ts'
 
 const bufferBytesMax = 16 * 2 ** 20
-const pieceBytesMax = 16 * 1024
+const pieceBytesMax = 64 * 1024
 
 export type Log = Logger
 
