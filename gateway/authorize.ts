@@ -10,23 +10,26 @@ import type { Reconsider } from './open-requests.ts'
 import type { Intent, ProtocolRequest } from './protocols/protocol.ts'
 import type { Progress } from './refusal.ts'
 import type { Snapshot } from './snapshot.ts'
-import { writeTime } from './tokens/token.ts'
+import { type Lookup, writeTime } from './tokens/token.ts'
 
 /** What a request without a token may do. */
 export const nobody: Rights = { scopes: [], resources: null, allowedIps: null }
 
-/** Finds the token's record where a requirement of the request asks for one (401, 429, 503). */
-export async function authenticate(
+/**
+ * Finds the token's record where a requirement of the request asks for one (401, 429, 503). Undefined: it is
+ * found, or none is needed; memory knew it.
+ */
+export function authenticate(
   snapshot: Snapshot,
   exchange: Exchange,
   intent: Intent,
   { match, target }: ProtocolRequest,
-): Promise<void> {
-  if (isMet(intent, (access) => access.requirement?.kind === 'public')) return
+): Promise<void> | undefined {
+  if (isMet(intent, isPublic)) return undefined
   const { rawHeaders } = exchange.req
   const found = readCredentials(rawHeaders, target.query, match.route.credentials)
   if (found.kind === 'none') {
-    if (needsNoToken(intent)) return
+    if (needsNoToken(intent)) return undefined
     throw new GatewayError('token_required', 'a token is required; none was sent')
   }
   exchange.presented = true
@@ -37,7 +40,12 @@ export async function authenticate(
     )
   }
   const answer = snapshot.throttle.find(found.secret, exchange.address, Date.now())
-  const lookup = answer instanceof Promise ? await answer : answer
+  if (answer instanceof Promise) return answer.then((lookup) => useRecord(exchange, lookup))
+  useRecord(exchange, answer)
+  return undefined
+}
+
+function useRecord(exchange: Exchange, lookup: Lookup): void {
   if (lookup.kind === 'absent') throw new GatewayError('invalid_token', 'the token is unknown')
   exchange.record = lookup.record
   if (lookup.kind === 'active') return
@@ -47,9 +55,15 @@ export async function authenticate(
 
 /** May the request go on where no token was presented? */
 export function needsNoToken(intent: Intent): boolean {
-  const isFree = ({ requirement }: Access) =>
-    requirement?.kind === 'public' || requirement?.kind === 'optional'
   return isMet(intent, isFree)
+}
+
+function isPublic({ requirement }: Access): boolean {
+  return requirement?.kind === 'public'
+}
+
+function isFree({ requirement }: Access): boolean {
+  return requirement?.kind === 'public' || requirement?.kind === 'optional'
 }
 
 function isMet(intent: Intent, test: (access: Access) => boolean): boolean {

@@ -67,7 +67,7 @@ function hostFor({ upstream }: SnapshotUpstream, { target }: ProtocolRequest): s
  * Sends the request on and its reply back. Rejects with a GatewayError while nothing was replied. Resolves
  * with `refused` where a guard ended the request as a refusal, which is still to be replied.
  */
-export async function forward(
+export function forward(
   journey: Journey,
   inspected: ForwardedBody | undefined,
   form: Buffer | undefined,
@@ -97,13 +97,13 @@ export async function forward(
   const servername =
     settings.tls?.serverName ??
     (settings.host === 'client' ? new URL(settings.origin).hostname : undefined)
-  if (exchange.upgrade !== undefined) {
-    await tunnel(exchange, upstream, { path, fields, headersTimeoutMs, servername })
-    return undefined
+  const { upgrade } = exchange
+  if (upgrade !== undefined) {
+    return tunnel(exchange, upgrade, upstream, { path, fields, headersTimeoutMs, servername })
   }
   const { body, length } = bodyOf(exchange, inspected, form)
   if (length !== undefined) fields.push('Content-Length', String(length))
-  return await relay(exchange, upstream, {
+  return relay(exchange, upstream, {
     method: request.method,
     path,
     fields,

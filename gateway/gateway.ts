@@ -11,8 +11,9 @@ import { OpenRequests } from './open-requests.ts'
 import { serve } from './pipeline.ts'
 import { bareRefusal, refuse } from './refusal.ts'
 import { buildSnapshot, type Snapshot } from './snapshot.ts'
-import { type Log, logRequest, logUnread } from './telemetry/log.ts'
+import type { Log } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
+import { RequestLog } from './telemetry/request-log.ts'
 import { LastUse } from './tokens/last-use.ts'
 import { TokenLookup } from './tokens/lookup.ts'
 import { startPruning } from './tokens/pruning.ts'
@@ -25,6 +26,7 @@ import { readVersion } from './version.ts'
 export class Gateway {
   #configuration: Configuration
   #log: Log
+  #requestLog: RequestLog
   #store: TokenStore
   #lookup: TokenLookup
   #lastUse: LastUse
@@ -42,6 +44,7 @@ export class Gateway {
   constructor(configuration: Configuration, log: Log) {
     this.#configuration = configuration
     this.#log = log
+    this.#requestLog = new RequestLog(log)
     this.#store = openSqliteStore(configuration.tokens.authority.file, { busyMs: requestBusyMs })
     const { redis, cache } = configuration.tokens
     this.#lookup = new TokenLookup(this.#store, cache, {
@@ -150,7 +153,7 @@ export class Gateway {
         },
         refuseUnread: (error, address) => {
           const requestId = randomUUID()
-          logUnread(this.#log, { requestId, error, address })
+          this.#requestLog.unread({ requestId, error, address })
           return bareRefusal(error, requestId)
         },
       })
@@ -161,7 +164,7 @@ export class Gateway {
   }
 
   #finished(exchange: Exchange): void {
-    logRequest(this.#log, exchange)
+    this.#requestLog.request(exchange)
     this.metrics.request(exchange)
   }
 

@@ -34,7 +34,7 @@ export async function serve(
     const origin = readClientOrigin(req.socket.remoteAddress ?? '', 'http', received, trusted)
     exchange.address = origin.address
     const framing = readFraming(req)
-    if (framing.hasBody) exchange.body = new ClientBody(req, framing.length)
+    if (framing.hasBody) exchange.body = new ClientBody(exchange.incoming, framing.length)
 
     const target = readTarget(req.url ?? '', fieldValues(received, 'host'), origin.scheme)
     exchange.path = target.path
@@ -42,14 +42,15 @@ export async function serve(
     const match = findRoute(snapshot.matcher, target, exchange.method)
     exchange.route = match.route.name
     const facing = snapshot.upstreams.get(match.route.upstream) as SnapshotUpstream
-    req.socket.setTimeout(facing.upstream.settings.timeouts.idleMs)
+    exchange.limitIdle(facing.upstream.settings.timeouts.idleMs)
 
     const fields = withoutNominated(received)
     let request: ProtocolRequest = { method: exchange.method, target, match, fields }
     progress.request = request
     checkRouteRules(match.route, target, exchange.method, framing.hasBody)
     const protocol = protocols[match.route.protocol]
-    const early = await readMethod(exchange, request)
+    const known = readMethod(exchange, request)
+    const early = known instanceof Promise ? await known : known
     request = become(early.method, request, snapshot)
     progress.request = request
     exchange.method = early.method
@@ -60,7 +61,8 @@ export async function serve(
     }
     let intent = protocol.read(request)
 
-    await permit(snapshot, exchange, request, intent, progress)
+    const permitted = permit(snapshot, exchange, request, intent, progress)
+    if (permitted !== undefined) await permitted
 
     let form = early.form
     if (early.formIsDue && exchange.body !== undefined) {
@@ -76,7 +78,8 @@ export async function serve(
       }
     }
     const journey: Journey = { snapshot, exchange, origin, request, intent, facing }
-    const inspected = await inspect(journey)
+    exchange.continue()
+    const inspected = intent.inspect === undefined ? undefined : await inspect(journey)
     if (inspected?.kind === 'refused') {
       await sayRefused(exchange, progress, inspected)
       return
@@ -99,20 +102,29 @@ export async function serve(
 }
 
 /**
- * Finds the token and decides. From then on a change of the token ends the request, also one since the token
- * was looked up.
+ * Finds the token and decides; nothing to wait for where memory knows the token. From then on a change of the
+ * token ends the request, also one since the token was looked up.
  */
-async function permit(
+function permit(
   snapshot: Snapshot,
   exchange: Exchange,
   request: ProtocolRequest,
   intent: Intent,
   progress: Progress,
-): Promise<void> {
-  await authenticate(snapshot, exchange, intent, request)
-  checkDecision(snapshot, exchange, intent, progress)
-  snapshot.open.enter(exchange, reconsiderLater(snapshot, exchange, intent))
-  await snapshot.open.renew(exchange, snapshot.lookup)
+): Promise<void> | undefined {
+  const decideAndEnter = (): void => {
+    checkDecision(snapshot, exchange, intent, progress)
+    snapshot.open.enter(exchange, reconsiderLater(snapshot, exchange, intent))
+  }
+  const looking = authenticate(snapshot, exchange, intent, request)
+  if (looking === undefined) {
+    decideAndEnter()
+    return undefined
+  }
+  return looking.then(() => {
+    decideAndEnter()
+    return snapshot.open.renew(exchange, snapshot.lookup)
+  })
 }
 
 type EarlyMethod = {
@@ -124,7 +136,10 @@ type EarlyMethod = {
 }
 
 /** The method that is judged and forwarded, where the route lets it be overridden. */
-async function readMethod(exchange: Exchange, request: ProtocolRequest): Promise<EarlyMethod> {
+function readMethod(
+  exchange: Exchange,
+  request: ProtocolRequest,
+): EarlyMethod | Promise<EarlyMethod> {
   const { body } = exchange
   const { method, fields, target } = request
   const { route } = request.match
@@ -133,8 +148,9 @@ async function readMethod(exchange: Exchange, request: ProtocolRequest): Promise
   const looksInside = body !== undefined && mayOverrideInBody(route, method, fields)
   if (!looksInside) return { method: asked, form: undefined, formIsDue: false }
   if (exchange.awaitsContinue) return { method: asked, form: undefined, formIsDue: true }
-  const read = await readBodyOverride(route, asked, fields, body)
-  return { method: read.method, form: read.bytes, formIsDue: false }
+  return readBodyOverride(route, asked, fields, body).then((read) => {
+    return { method: read.method, form: read.bytes, formIsDue: false }
+  })
 }
 
 /** The request with the method that it asks for, which its path must take as if it had been sent. */
@@ -146,11 +162,9 @@ function become(method: string, request: ProtocolRequest, { matcher }: Snapshot)
 /** Lets the protocol look at the start of the body. */
 async function inspect(journey: Journey): Promise<Inspected | undefined> {
   const { exchange, intent } = journey
-  exchange.continue()
-  if (intent.inspect === undefined) return undefined
-  const body = exchange.body ?? emptyBody(exchange)
+  const body = exchange.body ?? new ClientBody(undefined, 0)
   const { snapshot } = journey
-  return await intent.inspect({
+  return await intent.inspect?.({
     ...contextOf(journey),
     body,
     isLimited: (key) => exchange.record?.resources?.[key] !== undefined,
@@ -171,10 +185,4 @@ async function sayRefused(
   exchange.cause = error.cause
   exchange.reason = error.code
   exchange.reply(reply)
-}
-
-function emptyBody(exchange: Exchange): ClientBody {
-  const body = new ClientBody(exchange.req, 0)
-  body.complete = true
-  return body
 }

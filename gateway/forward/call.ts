@@ -37,7 +37,12 @@ export class Call implements Dispatcher.DispatchController {
   hasHead = false
   #carrier: Carrier | undefined
 
-  constructor(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler) {
+  constructor(
+    carrier: Carrier,
+    options: Dispatcher.DispatchOptions,
+    handler: Dispatcher.DispatchHandler,
+  ) {
+    this.#carrier = carrier
     this.options = options
     this.handler = handler
   }
@@ -65,8 +70,9 @@ export class Call implements Dispatcher.DispatchController {
   }
 
   /** Sends the request. Throws for what is no HTTP. */
-  send(carrier: Carrier): void {
-    this.#carrier = carrier
+  send(): void {
+    const carrier = this.#carrier
+    if (carrier === undefined) return
     const { body } = this.options
     const length = this.#declaredLength()
     const isStream = body instanceof Readable

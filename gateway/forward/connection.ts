@@ -50,7 +50,10 @@ export class Connection implements ReplyEvents {
     })
     this.socket.on('connect', () => this.#connected())
     this.socket.on('end', () => this.#ended())
-    this.socket.on('error', (error) => this.fail(error))
+    this.socket.on('error', (error) => {
+      if (!this.#isConnected) options.onConnected(false)
+      this.fail(error)
+    })
     this.socket.on('close', () => {
       this.fail(lost())
       options.onClosed(this)
@@ -59,7 +62,7 @@ export class Connection implements ReplyEvents {
 
   /** Sends a request, once it is connected; nothing else may be under way. */
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
-    this.#call = new Call(options, handler)
+    this.#call = new Call(this, options, handler)
     if (this.#isConnected) this.#start()
   }
 
@@ -69,11 +72,10 @@ export class Connection implements ReplyEvents {
     this.#call = undefined
     this.deadline = Number.POSITIVE_INFINITY
     this.reusableUntil = 0
-    if (!this.#isConnected && !this.socket.destroyed) this.#options.onConnected(false)
     this.socket.destroy()
     if (call === undefined) return
     call.release()
-    dropBody(call, error)
+    if (!call.isSent) dropBody(call, error)
     call.handler.onResponseError?.(call, error)
   }
 
@@ -105,7 +107,7 @@ export class Connection implements ReplyEvents {
     const isReusable = call.isSent && call.options.reset !== true && this.#parser.keepsAlive
     if (isReusable) this.#rest()
     else this.socket.destroy()
-    dropBody(call, new Error('the reply came before the end of the body'))
+    if (!call.isSent) dropBody(call, new Error('the reply came before the end of the body'))
     call.handler.onResponseEnd?.(call, {})
   }
 
@@ -137,7 +139,7 @@ export class Connection implements ReplyEvents {
     this.#parser.begin(call.options.method === 'HEAD')
     try {
       call.handler.onRequestStart?.(call, {})
-      call.send(this)
+      call.send()
     } catch (error) {
       this.fail(error as Error)
     }
@@ -173,13 +175,14 @@ export class Connection implements ReplyEvents {
   /** Called now and then: ends what waits for too long. A reader that is held back makes nobody late. */
   checkDeadline(now: number): void {
     if (now <= this.deadline || this.#call?.paused === true) return
+    if (!this.#isConnected) this.#options.onConnected(false)
     this.fail(Object.assign(new Error('the server took too long'), { code: 'ETIMEDOUT' }))
   }
 }
 
 function dropBody(call: Call, error: Error): void {
   const { body } = call.options
-  if (!call.isSent && body !== null && typeof body === 'object' && 'destroy' in body) {
+  if (body !== null && typeof body === 'object' && 'destroy' in body) {
     ;(body as { destroy(error: Error): void }).destroy(error)
   }
 }

@@ -63,11 +63,16 @@ const own = [
 ]
 
 const hopByHopSet = new Set(hopByHop)
+const lowerNames = new Map<string, string>()
+/** Names as clients and upstreams write them, of which it was found out what becomes of them. */
+const knownNamesMax = 1_000
 
 export type HeadPlan = {
   readonly settings: UpstreamSettings
   /** Lower-case names, with `-` for every other sign, that are not forwarded. */
   readonly removed: ReadonlySet<string>
+  /** Is a field of this name, as it is written, forwarded? What was found out once. */
+  readonly known: Map<string, boolean>
 }
 
 /** What of a request's head reaches one upstream. `upstreams` are all of the configuration: each one's identity names are removed everywhere. */
@@ -84,7 +89,7 @@ export function planHead(
     for (const name of Object.values(upstream.identity)) if (name) removed.add(folded(name))
   }
   for (const [name] of settings.headers) removed.add(folded(name))
-  return { settings, removed }
+  return { settings, removed, known: new Map() }
 }
 
 export type ForwardedHead = {
@@ -107,13 +112,11 @@ export type ForwardedHead = {
 export function writeHead(plan: HeadPlan, head: ForwardedHead): string[] {
   const out: string[] = ['Host', head.host]
   const { fields } = head
-  const replaced = namesOf(head.set ?? [])
+  const replaced = head.set === undefined ? undefined : namesOf(head.set)
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const name = fields[i] as string
-    const key = folded(name)
-    if (plan.removed.has(key) || forwardingPrefixes.some((prefix) => key.startsWith(prefix)))
-      continue
-    if (replaced.has(name.toLowerCase()) || head.drop?.includes(name.toLowerCase())) continue
+    if (!isForwarded(plan, name)) continue
+    if (replaced?.has(name.toLowerCase()) || head.drop?.includes(name.toLowerCase())) continue
     out.push(name, fields[i + 1] as string)
   }
   if (head.inject) for (const [name, value] of plan.settings.headers) out.push(name, value)
@@ -121,6 +124,24 @@ export function writeHead(plan: HeadPlan, head: ForwardedHead): string[] {
   writeIdentity(out, plan.settings, head.record)
   if (head.set) out.push(...head.set)
   return out
+}
+
+function isForwarded({ known, removed }: HeadPlan, name: string): boolean {
+  return remembered(known, name, () => {
+    const key = folded(name)
+    return !removed.has(key) && !forwardingPrefixes.some((prefix) => key.startsWith(prefix))
+  })
+}
+
+/** What `find` says of a name, kept; names that are made up to fill the memory empty it. */
+function remembered<T>(known: Map<string, T>, name: string, find: () => T): T {
+  let value = known.get(name)
+  if (value === undefined) {
+    value = find()
+    if (known.size >= knownNamesMax) known.clear()
+    known.set(name, value)
+  }
+  return value
 }
 
 function namesOf(fields: FieldList): ReadonlySet<string> {
@@ -159,10 +180,11 @@ export function replyFields(status: number, fields: FieldList, requestId: string
   const isBodiless = status < 200 || status === 204
   const out: string[] = []
   for (let i = 0; i + 1 < fields.length; i += 2) {
-    const key = (fields[i] as string).toLowerCase()
+    const name = fields[i] as string
+    const key = remembered(lowerNames, name, () => name.toLowerCase())
     if (hopByHopSet.has(key) || key === 'x-request-id' || listed?.has(key)) continue
     if (isBodiless && key === 'content-length') continue
-    out.push(fields[i] as string, fields[i + 1] as string)
+    out.push(name, fields[i + 1] as string)
   }
   out.push('X-Request-Id', requestId)
   return out
@@ -171,6 +193,8 @@ export function replyFields(status: number, fields: FieldList, requestId: string
 /** What undici read of a head or of trailers. Latin-1 keeps every byte of a field value (RFC 9110 5.5). */
 export function fieldsOf(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
   if (!Array.isArray(raw)) return []
+  // Our own connections have read them as texts.
+  if (typeof raw[0] === 'string') return raw as string[]
   return raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')))
 }
 

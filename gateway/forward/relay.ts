@@ -18,6 +18,8 @@ import type { ConnectionAware, Upstream } from './upstreams.ts'
 /** After an early reply of unknown length a client that sends nothing more for so long gets its end. */
 const earlyReplyIdleMs = 2_000
 const nothing = Buffer.alloc(0)
+/** The first part of a body waits for its end in the same read up to this size. */
+const joinedBytesMax = 16 * 1024
 
 /** Of other methods a server may overlook the body and read it as a request: its connection is not used again. */
 const expectsBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'PROPFIND', 'PROPPATCH'])
@@ -92,7 +94,9 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   #aborted: Error | undefined
   /** The final head was written to the client. */
   #started = false
-  #wroteBody = false
+  /** The head is still to be written, with `#first` of the body where that has come. */
+  #holdsHead = false
+  #first: Buffer | undefined
   #stopListening: (() => void) | undefined
 
   constructor(exchange: Exchange, upstream: Upstream, request: RelayRequest, outcome: Outcome) {
@@ -121,13 +125,15 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    const { res } = this.#exchange
     countForwarded(chunk.length)
-    this.#wroteBody = true
     this.#exchange.bytesOut += chunk.length
-    if (res.write(chunk)) return
-    controller.pause()
-    res.once('drain', () => controller.resume())
+    // Where the reply ends in what was read with its head, both leave in one write.
+    if (this.#holdsHead && this.#first === undefined && chunk.length <= joinedBytesMax) {
+      this.#first = chunk
+      return
+    }
+    this.#flush()
+    this.#write(controller, chunk)
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {
@@ -139,8 +145,16 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     }
     const trailers = fieldsOf(controller.rawTrailers)
     if (trailers.length > 0 && res.chunkedEncoding) res.addTrailers(pairsOf(trailers))
-    if (body === undefined || body.complete) res.end()
-    else this.#exchange.linger(earlyReplyIdleMs)
+    if (body !== undefined && !body.complete) {
+      this.#flush()
+      this.#exchange.linger(earlyReplyIdleMs)
+    } else if (this.#first !== undefined) {
+      this.#holdsHead = false
+      res.end(this.#first.toString('latin1'), 'latin1')
+    } else {
+      this.#holdsHead = false
+      res.end()
+    }
     this.#settle()
     this.#outcome.resolve()
   }
@@ -180,11 +194,28 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     this.#exchange.status = status
     this.#exchange.firstByteAt = performance.now()
     this.#exchange.isEndless = isEventStream(received)
+    this.#holdsHead = true
     // An event stream's head must not wait for its first event.
-    queueMicrotask(() => {
-      // flushHeaders() would write the head in UTF-8; beside bytes it stays Latin-1.
-      if (!this.#wroteBody && !res.writableEnded) res.write(nothing)
-    })
+    queueMicrotask(() => this.#flush())
+  }
+
+  /** Writes the head, and the part of the body that was held with it. */
+  #flush(): void {
+    if (!this.#holdsHead) return
+    this.#holdsHead = false
+    const first = this.#first
+    this.#first = undefined
+    const { res } = this.#exchange
+    // flushHeaders() would write the head in UTF-8; beside bytes it stays Latin-1.
+    if (first === undefined) res.write(nothing)
+    else this.#write(this.#controller, first)
+  }
+
+  #write(controller: Dispatcher.DispatchController | undefined, chunk: Buffer): void {
+    const { res } = this.#exchange
+    if (res.write(chunk)) return
+    controller?.pause()
+    res.once('drain', () => controller?.resume())
   }
 
   /** Only a chunked reply has trailers (RFC 9110 6.5). */
@@ -203,6 +234,7 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
       return
     }
     this.#settle()
+    this.#flush()
     const failure = upstreamFailure(this.#upstream.settings.name, this.#aborted ?? error)
     exchange.cause = error
     if (!this.#started) {

@@ -7,7 +7,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createProxyServer } from 'http-proxy-3'
 import type { GatewayError } from '../errors.ts'
-import type { Exchange } from '../listener/exchange.ts'
+import type { Exchange, Upgrade } from '../listener/exchange.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import { badReply, checkReply, upstreamFailure } from './failure.ts'
 import { replyFields } from './headers.ts'
@@ -32,18 +32,20 @@ proxy.on('error', () => {})
 /** Resolves when the tunnel, or the upstream's refusal, has ended; rejects with a GatewayError before either began. */
 export function tunnel(
   exchange: Exchange,
+  upgrade: Upgrade,
   upstream: Upstream,
   request: UpgradeRequest,
-): Promise<void> {
+): Promise<undefined> {
   return new Promise((resolve, reject) => {
-    new Tunnel(exchange, upstream, request, { resolve, reject }).open()
+    new Tunnel(exchange, upgrade, upstream, request, { resolve, reject }).open()
   })
 }
 
-type Outcome = { resolve: () => void; reject: (error: GatewayError) => void }
+type Outcome = { resolve: (nothing: undefined) => void; reject: (error: GatewayError) => void }
 
 class Tunnel {
   #exchange: Exchange
+  #upgrade: Upgrade
   #socket: Socket
   #upstream: Upstream
   #request: UpgradeRequest
@@ -55,8 +57,15 @@ class Tunnel {
   #isOver = false
   #stopListening: (() => void) | undefined
 
-  constructor(exchange: Exchange, upstream: Upstream, request: UpgradeRequest, outcome: Outcome) {
+  constructor(
+    exchange: Exchange,
+    upgrade: Upgrade,
+    upstream: Upstream,
+    request: UpgradeRequest,
+    outcome: Outcome,
+  ) {
     this.#exchange = exchange
+    this.#upgrade = upgrade
     this.#socket = exchange.req.socket
     this.#upstream = upstream
     this.#request = request
@@ -65,7 +74,7 @@ class Tunnel {
   }
 
   open(): void {
-    const { req, upgrade } = this.#exchange
+    const { req, head } = this.#upgrade
     this.#exchange.upstreamStartedAt = performance.now()
     this.#stopListening = this.#exchange.onAbort((error) => this.#fail(error))
     if (this.#isOver) return
@@ -87,7 +96,7 @@ class Tunnel {
     proxy.ws(
       req,
       this.#socket,
-      upgrade?.head ?? Buffer.alloc(0),
+      head,
       {
         target,
         connectTimeout: settings.timeouts.connectMs,
@@ -177,11 +186,11 @@ class Tunnel {
     })
     response.on('end', () => {
       res.end()
-      this.#outcome.resolve()
+      this.#outcome.resolve(undefined)
     })
     response.on('error', () => {
       this.#exchange.cut()
-      this.#outcome.resolve()
+      this.#outcome.resolve(undefined)
     })
   }
 
@@ -196,10 +205,10 @@ class Tunnel {
     this.#begun = true
     this.#exchange.status = 101
     response.headers['x-request-id'] = this.#exchange.requestId
-    this.#exchange.res.detachSocket(this.#socket)
+    this.#upgrade.res.detachSocket(this.#socket)
     const follower = new FrameFollower()
     const client = this.#socket
-    const { head } = this.#exchange.upgrade ?? { head: Buffer.alloc(0) }
+    const { head } = this.#upgrade
     const readBefore = client.bytesRead - client.readableLength - head.length
     const writtenBefore = client.bytesWritten
     join()
@@ -227,7 +236,7 @@ class Tunnel {
     client.once('close', () => {
       this.#exchange.framesIn = client.bytesRead - readBefore
       this.#exchange.bytesOut = client.bytesWritten - writtenBefore
-      this.#outcome.resolve()
+      this.#outcome.resolve(undefined)
     })
   }
 

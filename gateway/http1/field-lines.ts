@@ -2,7 +2,9 @@
 // folded lines, no bare CR or LF, no space before the colon, no control characters. Pure.
 
 /** Thrown for bytes that are not HTTP/1.1; what to answer is the caller's business. */
-export class WireError extends Error {}
+export class WireError extends Error {
+  override readonly name = 'WireError'
+}
 
 const tab = 0x09
 const lineFeed = 0x0a

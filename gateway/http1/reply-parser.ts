@@ -129,11 +129,7 @@ export class ReplyParser {
     if (text.charCodeAt(lineEnd + 1) !== lineFeed) throw new WireError('a bare CR is in a head')
     const fields = readFieldLines(text, lineEnd + 2)
     const status = Number(start[2])
-    if (status < 200) {
-      if (status === 100 || status === 101) throw new WireError(`${status} came unasked`)
-      this.#events.head(status, fields)
-      return
-    }
+    if (status === 100 || status === 101) throw new WireError(`${status} came unasked`)
     this.#frame(status, fields, start[1] === '1')
   }
 
@@ -173,6 +169,11 @@ export class ReplyParser {
     }
     const tokens = connection === '' ? [] : connection.split(',').map((token) => token.trim())
     this.#keepsAlive = is11 ? !tokens.includes('close') : tokens.includes('keep-alive')
+    if (status < 200) {
+      if (!this.#keepsAlive) throw new WireError('a reply ends the connection before the final one')
+      this.#events.head(status, fields)
+      return
+    }
     const isBodiless = this.#isHead || status === 204 || status === 304
     if (isBodiless || length !== undefined) {
       this.#left = isBodiless ? 0 : Number(length)

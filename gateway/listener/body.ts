@@ -15,16 +15,21 @@ export class ClientBody implements RequestBody {
   due = false
   /** All of the body was received. */
   complete = false
-  #request: IncomingMessage
+  #request: IncomingMessage | undefined
   #queue: Buffer[] = []
   #failure: Error | undefined
   #wake: (() => void) | undefined
   #out: Readable | undefined
   #dropped: ((bytes: number) => void) | undefined
 
-  constructor(request: IncomingMessage, length: number | undefined) {
+  /** Without a request the body is empty. */
+  constructor(request: IncomingMessage | undefined, length: number | undefined) {
     this.#request = request
     this.length = length
+    if (request === undefined) {
+      this.complete = true
+      return
+    }
     request.pause()
     request.on('data', (chunk: Buffer) => this.#take(chunk))
     request.on('end', () => this.#end())
@@ -61,7 +66,7 @@ export class ClientBody implements RequestBody {
         // After `drop` the rest is read on, whoever let go of this stream.
         if (body.#out === out) {
           body.#out = undefined
-          body.#request.pause()
+          body.#request?.pause()
           body.due = false
         }
         callback(error)
@@ -77,7 +82,7 @@ export class ClientBody implements RequestBody {
     this.#queue.length = 0
     this.#dropped = dropped
     if (this.complete || this.#failure !== undefined) dropped(0)
-    else this.#request.resume()
+    else this.#request?.resume()
   }
 
   /** Ends the body early: readers get the error. */
@@ -92,7 +97,7 @@ export class ClientBody implements RequestBody {
 
   #ask(): void {
     this.due = true
-    this.#request.resume()
+    this.#request?.resume()
   }
 
   #take(chunk: Buffer): void {
@@ -105,11 +110,11 @@ export class ClientBody implements RequestBody {
     }
     if (this.#out !== undefined) {
       if (this.#out.push(chunk)) this.due = true
-      else this.#request.pause()
+      else this.#request?.pause()
       return
     }
     this.#queue.push(chunk)
-    this.#request.pause()
+    this.#request?.pause()
     this.#wakeUp()
   }
 

@@ -3,7 +3,7 @@
 // request was not read whole is closed only after the client had time to see the reply).
 
 import { randomUUID } from 'node:crypto'
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { GatewayError } from '../errors.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import type { Reply } from '../protocols/protocol.ts'
@@ -19,13 +19,48 @@ export const lingerBytesMax = 64 * 2 ** 20
 
 const requestIdPattern = /^[A-Za-z0-9._-]{1,64}$/
 
-export class Exchange {
+/** A WebSocket handshake: what has come of its socket behind the head, and what http-proxy-3 takes. */
+export type Upgrade = {
+  readonly head: Buffer
   readonly req: IncomingMessage
   readonly res: ServerResponse
+}
+
+/** What is read of a request's head: node:http's, or a plain one's. */
+export type RequestHead = Pick<
+  IncomingMessage,
+  'method' | 'url' | 'httpVersion' | 'rawHeaders' | 'headers' | 'socket' | 'complete'
+>
+
+/** What writes a reply: node:http's ServerResponse, or a plain one's. */
+export type ReplyWriter = {
+  readonly headersSent: boolean
+  readonly writableEnded: boolean
+  readonly writableFinished: boolean
+  readonly chunkedEncoding: boolean
+  sendDate: boolean
+  writeHead(status: number, fields: string[]): unknown
+  writeContinue(): void
+  writeInformation(status: number, fields: string[]): unknown
+  write(chunk: string | Buffer): boolean
+  end(): unknown
+  /** A text in `latin1` has one character a byte. */
+  end(chunk: string | Buffer, encoding: 'latin1' | 'utf8'): unknown
+  flushHeaders(): void
+  addTrailers(trailers: [string, string][]): void
+  on(event: 'close', listener: () => void): unknown
+  once(event: 'close' | 'drain', listener: () => void): unknown
+}
+
+export class Exchange {
+  readonly req: RequestHead
+  readonly res: ReplyWriter
   readonly requestId: string
   readonly startedAt = performance.now()
   /** Of the connection's peer, or as a trusted proxy tells it. */
   address = ''
+  /** Where a body comes from; a plain request has none. */
+  incoming: IncomingMessage | undefined
   body: ClientBody | undefined
   /** `Expect: 100-continue` was sent and not answered yet. */
   awaitsContinue = false
@@ -36,7 +71,7 @@ export class Exchange {
   /** The reply has no end of its own: a WebSocket, an event stream. */
   isEndless = false
   /** The request is a WebSocket handshake whose socket this is. */
-  upgrade: { readonly head: Buffer } | undefined
+  upgrade: Upgrade | undefined
 
   // For the log.
   method: string
@@ -54,13 +89,16 @@ export class Exchange {
   firstByteAt: number | undefined
   cause: unknown
 
-  #abortListeners = new Set<(error: GatewayError) => void>()
+  #abortListeners: Set<(error: GatewayError) => void> | undefined
+  readonly #plain: { idleMs: number } | undefined
   #withdraw: ((error: GatewayError) => void) | undefined
   #aborted: GatewayError | undefined
 
-  constructor(req: IncomingMessage, res: ServerResponse) {
+  /** `plain`: of a connection whose silence is looked after elsewhere. */
+  constructor(req: RequestHead, res: ReplyWriter, plain?: { idleMs: number }) {
     this.req = req
     this.res = res
+    this.#plain = plain
     this.method = req.method ?? ''
     const sent = fieldValue(req.rawHeaders, 'x-request-id')
     this.requestId = sent !== undefined && requestIdPattern.test(sent) ? sent : randomUUID()
@@ -68,15 +106,23 @@ export class Exchange {
 
   /** Hears of an early end: a client that left, a stalled body, a bad chunk. Returns what stops the hearing. */
   onAbort(listener: (error: GatewayError) => void): () => void {
-    this.#abortListeners.add(listener)
+    const listeners = this.#abortListeners ?? new Set()
+    this.#abortListeners = listeners
+    listeners.add(listener)
     if (this.#aborted !== undefined) listener(this.#aborted)
-    return () => void this.#abortListeners.delete(listener)
+    return () => void listeners.delete(listener)
+  }
+
+  /** The side that is due may be silent for so long. */
+  limitIdle(ms: number): void {
+    if (this.#plain === undefined) this.req.socket.setTimeout(ms)
+    else this.#plain.idleMs = ms
   }
 
   abort(error: GatewayError): void {
     this.#aborted ??= error
     this.body?.fail(error)
-    for (const listener of [...this.#abortListeners]) listener(error)
+    for (const listener of [...(this.#abortListeners ?? [])]) listener(error)
   }
 
   /** Who ends the request when its permit is withdrawn, while its body can still be read; without one it is aborted. */
@@ -140,11 +186,11 @@ export class Exchange {
     this.firstByteAt = performance.now()
     // What a reply that could not be passed on has left there is not this one's.
     this.res.sendDate = true
-    this.res.writeHead(reply.status, STATUS_CODES[reply.status], fields)
+    this.res.writeHead(reply.status, fields)
     const body = this.req.method === 'HEAD' || reply.status === 204 ? '' : reply.body
     this.bytesOut = Buffer.byteLength(body)
     if (!unread || this.awaitsContinue) {
-      this.res.end(body)
+      this.res.end(body, 'utf8')
       return
     }
     this.res.flushHeaders()

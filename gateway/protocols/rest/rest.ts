@@ -71,6 +71,8 @@ function localLocations(
 ): FieldList {
   let out: string[] | undefined
   for (let i = 0; i + 1 < fields.length; i += 2) {
+    const { length } = fields[i] as string
+    if (length !== 8 && length !== 16 && length !== 4) continue
     const name = (fields[i] as string).toLowerCase()
     if (name !== 'location' && name !== 'content-location' && name !== 'link') continue
     const value = fields[i + 1] as string

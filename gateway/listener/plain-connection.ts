@@ -1,0 +1,131 @@
+// A connection as long as all that its client sends are plain requests, one after the other: they are read and
+// answered without the layers of node:http, which small requests would pay for most. At the first byte that is
+// something else the connection is handed over, with that byte, and does not come back.
+
+import type { Socket } from 'node:net'
+import { readPlainHead } from '../http1/plain-head.ts'
+import { Exchange } from './exchange.ts'
+import { PlainReply } from './plain-reply.ts'
+
+const headEnd = '\r\n\r\n'
+/** What a client may send ahead while a request of its is served; beyond it, it is not read. */
+const aheadBytesMax = 16 * 1024
+
+export type PlainHost = {
+  readonly headBytesMax: number
+  readonly fieldsMax: number
+  /** The fields of a reply whose connection stays. */
+  readonly keepAlive: string
+  serve(exchange: Exchange): void
+  /** It is no plain connection any more; `bytes` were read of it. */
+  handOver(connection: PlainConnection, bytes: Buffer): void
+}
+
+export class PlainConnection {
+  readonly socket: Socket
+  /** Of the request under way; a connection without one has the listener's limits. */
+  idleMs = 0
+  /** Something was sent or taken last (monotonic milliseconds), as far as that was looked at. */
+  activeAt: number
+  /** A request was served on it. */
+  wasUsed = false
+  readonly #host: PlainHost
+  #reply: PlainReply | undefined
+  #ahead: Buffer[] = []
+  #aheadBytes = 0
+  #bytesPassed = 0
+
+  constructor(socket: Socket, host: PlainHost) {
+    this.socket = socket
+    this.#host = host
+    this.activeAt = performance.now()
+    socket.on('data', this.#take)
+    socket.on('end', this.#left)
+    socket.on('error', this.#left)
+    socket.on('drain', this.#drained)
+    socket.on('close', this.#closed)
+  }
+
+  /** A request is under way. */
+  get isBusy(): boolean {
+    return this.#reply !== undefined
+  }
+
+  /** Has nothing passed in either direction for so long? Asked now and then. */
+  isIdleFor(ms: number, now: number): boolean {
+    const { bytesRead, bytesWritten, writableLength } = this.socket
+    const passed = bytesRead + bytesWritten - writableLength
+    if (passed !== this.#bytesPassed) {
+      this.#bytesPassed = passed
+      this.activeAt = now
+    }
+    return now - this.activeAt >= ms
+  }
+
+  /** Lets go of the socket. */
+  leave(): void {
+    const { socket } = this
+    socket.off('data', this.#take).off('end', this.#left).off('error', this.#left)
+    socket.off('drain', this.#drained).off('close', this.#closed)
+  }
+
+  readonly #take = (chunk: Buffer): void => {
+    if (this.#reply !== undefined) {
+      this.#ahead.push(chunk)
+      this.#aheadBytes += chunk.length
+      if (this.#aheadBytes > aheadBytesMax) this.socket.pause()
+      return
+    }
+    const { length } = chunk
+    const text = length <= this.#host.headBytesMax ? chunk.toString('latin1') : ''
+    const isOneHead = text.indexOf(headEnd) === length - headEnd.length && text !== ''
+    const head = isOneHead ? readPlainHead(text, this.#host.fieldsMax) : undefined
+    if (head === undefined) {
+      this.#host.handOver(this, chunk)
+      return
+    }
+    const reply = new PlainReply(this.socket, {
+      isHead: head.method === 'HEAD',
+      closes: head.closes,
+      keepAlive: this.#host.keepAlive,
+    })
+    this.#reply = reply
+    this.wasUsed = true
+    const request = {
+      method: head.method,
+      url: head.target,
+      httpVersion: '1.1',
+      rawHeaders: head.fields,
+      headers: noHeaders,
+      socket: this.socket,
+      complete: true,
+    }
+    const exchange = new Exchange(request, reply, this)
+    reply.on('close', () => this.#ended(reply))
+    this.#host.serve(exchange)
+  }
+
+  #ended(reply: PlainReply): void {
+    this.#reply = undefined
+    const { socket } = this
+    if (socket.destroyed) return
+    if (!reply.writableFinished || reply.closes) {
+      socket.destroySoon()
+      return
+    }
+    this.activeAt = performance.now()
+    if (this.#ahead.length > 0) this.#host.handOver(this, Buffer.concat(this.#ahead))
+  }
+
+  // A client that shuts its sending side before the reply counts as gone.
+  readonly #left = (): void => {
+    this.socket.destroy()
+  }
+
+  readonly #drained = (): void => this.#reply?.drained()
+
+  readonly #closed = (): void => this.#reply?.closed()
+}
+
+/** Those that say how a body is framed, or expect something: a plain request has none of them. */
+const noHeaders = {}

@@ -1,0 +1,51 @@
+// Log lines on their way to a destination that writes at once: they are gathered for a moment, since a write
+// for each would cost more than all else that a small request takes.
+
+import type { DestinationStream } from 'pino'
+
+/** What is gathered is written after so long at the latest, and when the process ends. */
+const gatherMs = 50
+
+type Destination = { write(piece: string): unknown; flushSync(): void }
+
+export class GatheredLines implements DestinationStream {
+  readonly #destination: Destination
+  readonly #pieceBytesMax: number
+  #piece = ''
+  #bytes = 0
+  #timer: NodeJS.Timeout | undefined
+
+  /** Pieces of whole lines, of `pieceBytesMax` at most where no line is longer. */
+  constructor(destination: Destination, pieceBytesMax: number) {
+    this.#destination = destination
+    this.#pieceBytesMax = pieceBytesMax
+    process.on('exit', () => this.#end())
+  }
+
+  write(line: string): void {
+    const bytes = Buffer.byteLength(line)
+    if (this.#bytes + bytes > this.#pieceBytesMax) this.flush()
+    this.#piece += line
+    this.#bytes += bytes
+    this.#timer ??= setTimeout(() => this.flush(), gatherMs).unref()
+  }
+
+  flush(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    if (this.#bytes === 0) return
+    const piece = this.#piece
+    this.#piece = ''
+    this.#bytes = 0
+    this.#destination.write(piece)
+  }
+
+  #end(): void {
+    this.flush()
+    try {
+      this.#destination.flushSync()
+    } catch {
+      // Its reader is gone.
+    }
+  }
+}

@@ -1,0 +1,103 @@
+// The request log: one JSON line a request, fields by an allow-list. Never a token, a secret, an Authorization
+// value or a query. The line of a denial is an audit line too. The lines are those that pino would write, put
+// together by hand: they are the one log line that every request pays for.
+
+import { type ErrorCode, errorTable, type GatewayError } from '../errors.ts'
+import type { Exchange } from '../listener/exchange.ts'
+import { type Log, linesOf } from './log.ts'
+
+/** How a request ended: let through, refused, or failed for reasons that are not the client's. */
+export function outcomeOf(exchange: Exchange): 'permit' | 'deny' | 'error' {
+  const entry = errorTable[exchange.reason as ErrorCode]
+  if (entry === undefined) return exchange.reason === 'permitted' ? 'permit' : 'error'
+  return entry.status < 500 ? 'deny' : 'error'
+}
+
+export class RequestLog {
+  readonly #write: (line: string) => void
+  readonly #bindings: string
+
+  constructor(log: Log) {
+    const { write, bindings } = linesOf(log)
+    this.#write = write
+    this.#bindings = bindings
+  }
+
+  /** One line a request. */
+  request(exchange: Exchange): void {
+    const outcome = outcomeOf(exchange)
+    const { record, reason, upstreamMs } = exchange
+    const isAudited = outcome === 'deny' && (exchange.presented || record !== undefined)
+    const bytesIn = exchange.body?.bytes ?? exchange.framesIn
+    const durationMs = rounded(performance.now() - exchange.startedAt)
+    this.#line(
+      errorTable[reason as ErrorCode]?.level ?? 'info',
+      `"requestId":${quoted(exchange.requestId)},"route":${quotedOrNull(exchange.route)}` +
+        `,"method":${quoted(exchange.method)},"path":${quotedOrNull(exchange.path)}` +
+        `,"status":${exchange.status},"outcome":"${outcome}","reason":"${reason}"` +
+        `,"tokenId":${quotedOrNull(record?.id)},"subject":${quotedOrNull(record?.subject)}` +
+        `,"address":${quoted(exchange.address)},"bytesIn":${bytesIn}` +
+        `,"bytesOut":${exchange.bytesOut},"durationMs":${durationMs}` +
+        `,"upstreamMs":${upstreamMs === undefined ? 'null' : rounded(upstreamMs)}` +
+        `${isAudited ? ',"audit":true,"action":"deny"' : ''}${causeOf(exchange)}`,
+    )
+  }
+
+  /** The line of a head that never became a request: what it asked for is not known. */
+  unread(unread: {
+    readonly requestId: string
+    readonly error: GatewayError
+    readonly address: string
+  }): void {
+    const { requestId, error, address } = unread
+    this.#line(
+      errorTable[error.code].level,
+      `"requestId":${quoted(requestId)},"route":null,"method":null,"path":null` +
+        `,"status":${error.status},"outcome":"deny","reason":"${error.code}"` +
+        `,"tokenId":null,"subject":null,"address":${quoted(address)},"bytesIn":0,"bytesOut":0` +
+        `,"durationMs":0,"upstreamMs":null${causeOf(error)}`,
+    )
+  }
+
+  #line(level: string, fields: string): void {
+    const time = writeNow()
+    this.#write(
+      `{"level":"${level}","time":"${time}"${this.#bindings},${fields},"msg":"request"}\n`,
+    )
+  }
+}
+
+let lastMs = 0
+let lastTime = ''
+
+/** RFC 3339; many requests end in one millisecond. */
+function writeNow(): string {
+  const now = Date.now()
+  if (now !== lastMs) {
+    lastMs = now
+    lastTime = new Date(now).toISOString()
+  }
+  return lastTime
+}
+
+/** What a JSON string cannot hold as it is; everything beyond ASCII is left to JSON.stringify. */
+const special = /[^\x20-\x7e]|["\\]/
+
+function quoted(text: string): string {
+  return special.test(text) ? JSON.stringify(text) : `"${text}"`
+}
+
+function quotedOrNull(text: string | undefined): string {
+  return text === undefined ? 'null' : quoted(text)
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 1000) / 1000
+}
+
+/** The code and words of what an upstream or a store did; they are never shown to clients. */
+function causeOf({ cause }: { readonly cause?: unknown }): string {
+  if (!(cause instanceof Error)) return ''
+  const code = 'code' in cause ? `${String(cause.code)}: ` : ''
+  return `,"cause":${quoted(`${code}${cause.message}`)}`
+}

@@ -1,0 +1,96 @@
+// The reader of plain heads (gateway/http1/plain-head.ts): what it takes node:http takes too, as a request
+// without a body, with the same method, target and fields. It may leave more to node:http, never less.
+
+import http from 'node:http'
+import net, { type AddressInfo } from 'node:net'
+import fc from 'fast-check'
+import t from 'tap'
+import { readPlainHead } from '../../gateway/http1/plain-head.ts'
+import { search } from '../protocols/git/search.ts'
+import { requestHeads } from './wire.ts'
+
+const fieldsMax = 100
+
+type Seen = { method: string; target: string; fields: string[]; body: number; closes: boolean }
+
+let seen: Seen | undefined
+const server = http.createServer({ requireHostHeader: false }, (req, res) => {
+  let body = 0
+  req.on('data', (chunk: Buffer) => {
+    body += chunk.length
+  })
+  req.on('end', () => {
+    seen = {
+      method: req.method ?? '',
+      target: req.url ?? '',
+      fields: req.rawHeaders,
+      body,
+      closes: !res.shouldKeepAlive,
+    }
+    res.end('seen')
+  })
+})
+server.on('clientError', (_, socket) => socket.destroy())
+t.before(() => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve)))
+t.teardown(() => void server.close().closeAllConnections())
+
+/** What node:http makes of the bytes; undefined: no request. */
+async function readByNode(text: string): Promise<Seen | undefined> {
+  seen = undefined
+  await new Promise<void>((resolve) => {
+    const socket = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
+    socket.on('connect', () => socket.write(text, 'latin1'))
+    socket.on('data', () => socket.destroy())
+    socket.on('error', () => {})
+    socket.on('close', () => resolve())
+  })
+  return seen
+}
+
+t.test('what it takes node:http takes, with the same meaning', async (t) => {
+  let taken = 0
+  await search(
+    2_000,
+    fc.asyncProperty(requestHeads, async (text) => {
+      const isOneHead = text.indexOf('\r\n\r\n') === text.length - 4
+      const plain = isOneHead ? readPlainHead(text, fieldsMax) : undefined
+      if (plain === undefined) return
+      taken++
+      const { method, target, fields, closes } = plain
+      const mine = { method, target, fields, body: 0, closes }
+      const theirs = await readByNode(text)
+      if (JSON.stringify(theirs) === JSON.stringify(mine)) return
+      throw new Error(`${JSON.stringify(mine)}, but node:http ${JSON.stringify(theirs)}`)
+    }),
+  )
+  t.ok(taken > 200, `${taken} were taken`)
+})
+
+t.test('a usual request is plain', (t) => {
+  const text =
+    'GET /api/devices/7?full=1 HTTP/1.1\r\nHost: api.example\r\nUser-Agent: curl/8.5.0\r\n' +
+    'Accept: */*\r\nOSF-TOKEN: sgt_x\r\nConnection: keep-alive\r\n\r\n'
+  t.match(readPlainHead(text, fieldsMax), {
+    method: 'GET',
+    target: '/api/devices/7?full=1',
+    closes: false,
+  })
+  t.end()
+})
+
+for (const [sentence, text] of [
+  ['a body may follow', 'GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n'],
+  ['a body follows', 'DELETE / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'],
+  ['it waits for a 100', 'GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n'],
+  ['it asks for another protocol', 'GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n'],
+  ['Connection names a field', 'GET / HTTP/1.1\r\nHost: a\r\nConnection: x-a\r\n\r\n'],
+  ['the method is an unusual one', 'PUT / HTTP/1.1\r\nHost: a\r\n\r\n'],
+  ['HTTP/1.0', 'GET / HTTP/1.0\r\nHost: a\r\n\r\n'],
+  ['the target is absolute', 'GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n'],
+  ['there are too many fields', `GET / HTTP/1.1\r\n${'A: b\r\n'.repeat(101)}\r\n`],
+] as const) {
+  t.test(`it is left to node:http where ${sentence}`, (t) => {
+    t.equal(readPlainHead(text, fieldsMax), undefined)
+    t.end()
+  })
+}
