@@ -7,7 +7,6 @@ import type { Access } from './decision/access.ts'
 import { writeHead } from './forward/headers.ts'
 import { ask } from './forward/question.ts'
 import { relay } from './forward/relay.ts'
-import { tunnel } from './forward/upgrade.ts'
 import type { ClientOrigin } from './listener/address.ts'
 import type { Exchange } from './listener/exchange.ts'
 import type { RequestTarget } from './listener/target.ts'
@@ -99,7 +98,11 @@ export function forward(
     (settings.host === 'client' ? new URL(settings.origin).hostname : undefined)
   const { upgrade } = exchange
   if (upgrade !== undefined) {
-    return tunnel(exchange, upgrade, upstream, { path, fields, headersTimeoutMs, servername })
+    const tunnelled = { path, fields, headersTimeoutMs, servername }
+    // Most gateways see no WebSocket.
+    return import('./forward/upgrade.ts').then(({ tunnel }) =>
+      tunnel(exchange, upgrade, upstream, tunnelled),
+    )
   }
   const { body, length } = bodyOf(exchange, inspected, form)
   if (length !== undefined) fields.push('Content-Length', String(length))

@@ -3,7 +3,7 @@
 
 import type { Dispatcher } from 'undici'
 import { Connection } from './connection.ts'
-import type { ConnectionAware } from './upstreams.ts'
+import type { ConnectionAware } from './transport.ts'
 
 /** Time limits act up to so much late. */
 const checkIntervalMs = 500

@@ -7,7 +7,7 @@ import { GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
 import type { Guard, Verdict } from '../protocols/protocol.ts'
 import type { Relay } from './relay.ts'
-import type { ConnectionAware } from './upstreams.ts'
+import type { ConnectionAware } from './transport.ts'
 
 /** Of a reply that comes before the verdict so much is kept; then the upstream waits. */
 const heldBytesMax = 64 * 1024

@@ -13,7 +13,8 @@ import type { FieldList, Guard, Verdict } from '../protocols/protocol.ts'
 import { badReply, checkReply, isConnectionLost, upstreamFailure } from './failure.ts'
 import { GuardedReply } from './guarded-reply.ts'
 import { fieldsOf, replyFields } from './headers.ts'
-import type { ConnectionAware, Upstream } from './upstreams.ts'
+import type { ConnectionAware } from './transport.ts'
+import type { Upstream } from './upstreams.ts'
 
 /** After an early reply of unknown length a client that sends nothing more for so long gets its end. */
 const earlyReplyIdleMs = 2_000

@@ -3,7 +3,7 @@
 // this file as `RedisFailure`, with a word of reason and without what ioredis puts into its own: the
 // command's arguments, the password's among them.
 
-import { Redis, type RedisOptions } from 'ioredis'
+import type { Redis, RedisOptions } from 'ioredis'
 import type { RedisSettings } from '../configuration/configuration.ts'
 import { dropScript, keepNewerScript } from './redis-script.ts'
 import { sharedValueBytesMax } from './shared-value.ts'
@@ -63,22 +63,31 @@ export function createRedisLink(settings: RedisSettings): RedisLink {
 }
 
 class IoredisLink implements RedisLink {
-  readonly #commands: Redis
-  readonly #messages: Redis
+  readonly #settings: RedisSettings
+  /** Undefined until ioredis is loaded. */
+  #commands: Redis | undefined
+  #messages: Redis | undefined
   #reason = 'it closed the connection'
   #isClosed = false
 
   constructor(settings: RedisSettings) {
-    this.#commands = new Redis(optionsOf(settings))
-    this.#messages = new Redis(optionsOf(settings))
+    this.#settings = settings
   }
 
   get isReady(): boolean {
-    return this.#commands.status === 'ready'
+    return this.#commands?.status === 'ready'
   }
 
   open(channel: string, events: LinkEvents): void {
-    const commands = this.#commands
+    void import('ioredis').then(({ Redis }) => {
+      if (this.#isClosed) return
+      this.#commands = new Redis(optionsOf(this.#settings))
+      this.#messages = new Redis(optionsOf(this.#settings))
+      this.#listen(this.#commands, this.#messages, channel, events)
+    })
+  }
+
+  #listen(commands: Redis, messages: Redis, channel: string, events: LinkEvents): void {
     let wasReady = false
     commands.on('error', (error: unknown) => {
       this.#reason = reasonOf(error)
@@ -92,7 +101,6 @@ class IoredisLink implements RedisLink {
       wasReady = false
       if (!this.#isClosed) events.lost(this.#reason)
     })
-    const messages = this.#messages
     messages.on('error', () => {})
     messages.on('message', (_channel: string, text: string) => events.message(text))
     messages.on('ready', () => {
@@ -106,7 +114,7 @@ class IoredisLink implements RedisLink {
   }
 
   async read(key: string): Promise<Buffer | undefined> {
-    const value = await told(this.#commands.getrangeBuffer(key, 0, sharedValueBytesMax))
+    const value = await told(this.#connected.getrangeBuffer(key, 0, sharedValueBytesMax))
     return value.length === 0 ? undefined : value
   }
 
@@ -117,25 +125,30 @@ class IoredisLink implements RedisLink {
     readAt: number,
     lifetimeMs: number,
   ): Promise<void> {
-    await told(this.#commands.eval(keepNewerScript, 1, key, value, version, readAt, lifetimeMs))
+    await told(this.#connected.eval(keepNewerScript, 1, key, value, version, readAt, lifetimeMs))
   }
 
   async drop(key: string, value: Buffer): Promise<void> {
-    await told(this.#commands.eval(dropScript, 1, key, value))
+    await told(this.#connected.eval(dropScript, 1, key, value))
   }
 
   async publish(channel: string, text: string): Promise<void> {
-    await told(this.#commands.publish(channel, text))
+    await told(this.#connected.publish(channel, text))
   }
 
   reconnect(): void {
-    if (!this.#isClosed && this.isReady) this.#commands.disconnect(true)
+    if (!this.#isClosed && this.isReady) this.#commands?.disconnect(true)
   }
 
   close(): void {
     this.#isClosed = true
-    this.#commands.disconnect()
-    this.#messages.disconnect()
+    this.#commands?.disconnect()
+    this.#messages?.disconnect()
+  }
+
+  get #connected(): Redis {
+    if (this.#commands === undefined) throw new RedisFailure('error', 'there is no connection')
+    return this.#commands
   }
 
   /** ioredis tries again after a lost connection, and gives up where one could not even be begun. */
