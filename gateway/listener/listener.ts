@@ -8,16 +8,14 @@ import { GatewayError } from '../errors.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import { buildTrustedProxies, type TrustedProxies } from './address.ts'
 import { Exchange } from './exchange.ts'
-import { readParserError } from './parser-error.ts'
-import { PlainConnection, type PlainHost } from './plain-connection.ts'
+import { noHead, readParserError } from './parser-error.ts'
+import { PlainConnections } from './plain-connections.ts'
 
 /** Time for a whole head, for a connection without one, and between two requests. */
 const headTimeoutMs = 10_000
 const keepAliveTimeoutMs = 60_000
 const checkIntervalMs = 1_000
 const fieldsMax = 100
-/** node:http's code for a head that takes too long. */
-const headTimeout = 'ERR_HTTP_REQUEST_TIMEOUT'
 /** Requests that a client may send ahead on one connection, while an earlier one is served. */
 const requestsAheadMax = 100
 /** What a client gets, after a last reply, to end the connection itself. */
@@ -45,10 +43,7 @@ export class Listener {
   #connectionsMax: number
   #draining = false
   #emptied: (() => void) | undefined
-  /** Connections that node:http has not been given. */
-  #plain = new Set<PlainConnection>()
-  #plainHost: PlainHost
-  #check: NodeJS.Timeout | undefined
+  #plain: PlainConnections
 
   constructor(settings: ListenSettings, server: ServerSettings, events: ListenerEvents) {
     this.settings = settings
@@ -67,13 +62,24 @@ export class Listener {
       noDelay: true,
     })
     this.#server.maxHeadersCount = fieldsMax
-    this.#plainHost = {
-      headBytesMax: server.limits.headBytes,
-      fieldsMax,
-      keepAlive: `Connection: keep-alive\r\nKeep-Alive: timeout=${keepAliveTimeoutMs / 1000}\r\n`,
-      serve: (exchange) => this.#serve(exchange),
-      handOver: () => {},
-    }
+    // node:http gets a connection when something else than a plain request comes on it.
+    const [take] = this.#server.listeners('connection') as [(socket: Socket) => void]
+    this.#server.removeAllListeners('connection')
+    this.#plain = new PlainConnections(
+      {
+        headBytesMax: server.limits.headBytes,
+        fieldsMax,
+        headMs: headTimeoutMs,
+        keepAliveMs: keepAliveTimeoutMs,
+        drainingMs: checkIntervalMs,
+      },
+      {
+        serve: (exchange) => this.#serve(exchange),
+        take: (socket) => take.call(this.#server, socket),
+        idle: (socket) => this.#idle(socket),
+        silent: (socket) => this.#refuseUnread(noHead(), socket),
+      },
+    )
     this.#listenToServer()
   }
 
@@ -100,9 +106,10 @@ export class Listener {
       if (exchange.upgrade === undefined) exchange.closing = true
       else exchange.abort(new GatewayError('overloaded', 'going away'))
     }
-    const plain = new Set([...this.#plain].map(({ socket }) => socket))
+    this.#plain.drain()
     for (const socket of this.#sockets) {
-      if (!this.#exchanges.has(socket) && !plain.has(socket)) socket.setTimeout(checkIntervalMs)
+      const isServed = this.#exchanges.has(socket) || this.#plain.has(socket)
+      if (!isServed) socket.setTimeout(checkIntervalMs)
     }
     return new Promise((resolve) => {
       this.#emptied = resolve
@@ -124,27 +131,14 @@ export class Listener {
   /** Ends what is left, at once. */
   destroy(): void {
     this.#server.close()
-    clearInterval(this.#check)
+    this.#plain.close()
     for (const exchange of this.#exchanges.values()) exchange.cut()
     for (const socket of this.#sockets) socket.destroy()
   }
 
   #listenToServer(): void {
     const server = this.#server
-    // node:http gets a connection when something else than a plain request comes on it.
-    const [take] = server.listeners('connection') as [(socket: Socket) => void]
-    server.removeAllListeners('connection')
     server.on('connection', (socket) => this.#admit(socket))
-    this.#plainHost.handOver = (connection, bytes) => {
-      const { socket } = connection
-      connection.leave()
-      this.#plain.delete(connection)
-      socket.pause()
-      take.call(server, socket)
-      socket.unshift(bytes)
-      socket.resume()
-    }
-    this.#check = setInterval(() => this.#checkPlain(performance.now()), checkIntervalMs).unref()
     server.on('request', (req, res) => this.#begin(req, res, false))
     server.on('checkContinue', (req, res) => this.#begin(req, res, true))
     server.on('checkExpectation', (req, res) => this.#begin(req, res, false))
@@ -172,9 +166,7 @@ export class Listener {
       else this.#perAddress.delete(address)
       if (this.#sockets.size === 0) this.#emptied?.()
     })
-    const plain = new PlainConnection(socket, this.#plainHost)
-    this.#plain.add(plain)
-    socket.once('close', () => this.#plain.delete(plain))
+    this.#plain.add(socket)
   }
 
   #begin(req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean): void {
@@ -263,8 +255,7 @@ export class Listener {
       return
     }
     if (exchange === undefined) {
-      socket.end(this.#events.refuseUnread(refusal, socket.remoteAddress ?? ''))
-      socket.destroySoon()
+      this.#refuseUnread(refusal, socket)
       return
     }
     exchange.closing = true
@@ -277,24 +268,9 @@ export class Listener {
     if (!exchange.req.complete) exchange.abort(refusal)
   }
 
-  /** What node:http's timers do for its connections. */
-  #checkPlain(now: number): void {
-    for (const connection of this.#plain) {
-      const { socket, isBusy, wasUsed } = connection
-      if (isBusy) {
-        if (connection.idleMs > 0 && connection.isIdleFor(connection.idleMs, now)) {
-          connection.activeAt = now
-          this.#idle(socket)
-        }
-      } else if (wasUsed) {
-        const limitMs = this.#draining ? checkIntervalMs : keepAliveTimeoutMs + checkIntervalMs
-        if (now - connection.activeAt >= limitMs) socket.destroy()
-      } else if (this.#draining && now - connection.activeAt >= checkIntervalMs) {
-        socket.destroy()
-      } else if (now - connection.activeAt >= headTimeoutMs) {
-        this.#clientError(Object.assign(new Error('no head'), { code: headTimeout }), socket)
-      }
-    }
+  #refuseUnread(refusal: GatewayError, socket: Socket): void {
+    socket.end(this.#events.refuseUnread(refusal, socket.remoteAddress ?? ''))
+    socket.destroySoon()
   }
 
   /** The side that is due has sent, or taken, nothing for the exchange's idle time. */

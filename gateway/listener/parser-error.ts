@@ -9,7 +9,7 @@ export function readParserError(error: NodeJS.ErrnoException): GatewayError | un
     case 'EPIPE':
       return undefined
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new GatewayError('request_timeout', 'no whole request head came in 10 seconds')
+      return noHead()
     case 'HPE_HEADER_OVERFLOW':
       return new GatewayError('head_too_large', 'the head is too long or has more than 100 fields')
     case 'HPE_INVALID_URL':
@@ -23,6 +23,10 @@ export function readParserError(error: NodeJS.ErrnoException): GatewayError | un
     default:
       return malformed(error)
   }
+}
+
+export function noHead(): GatewayError {
+  return new GatewayError('request_timeout', 'no whole request head came in 10 seconds')
 }
 
 /** The parser's own error holds the packet, and with it whatever credentials stand there: it goes no further. */

@@ -78,7 +78,8 @@ export class PlainReply implements ReplyWriter {
 
   /** `latin1`: one character a byte. */
   end(chunk: string | Buffer = '', encoding: 'latin1' | 'utf8' = 'latin1'): void {
-    if (this.writableEnded) return
+    // Of a connection that is gone its end is still to be told.
+    if (this.writableEnded || this.#socket.destroyed) return
     this.writableEnded = true
     let tail = ''
     if (this.#hasBody) {

@@ -1,0 +1,98 @@
+// The plain connections of one listener: who gets the socket that is none any more, and the time limits that
+// node:http's timers have for its own connections.
+
+import type { Socket } from 'node:net'
+import type { Exchange } from './exchange.ts'
+import { PlainConnection, type PlainHost } from './plain-connection.ts'
+
+/** Time limits act up to twice so much late. */
+const checkIntervalMs = 500
+
+export type PlainSettings = {
+  readonly headBytesMax: number
+  readonly fieldsMax: number
+  /** Time for the first head. */
+  readonly headMs: number
+  /** Time between two requests; while draining it is `drainingMs`. */
+  readonly keepAliveMs: number
+  readonly drainingMs: number
+}
+
+export type PlainEvents = {
+  serve(exchange: Exchange): void
+  /** The connection is node:http's from now on. */
+  take(socket: Socket): void
+  /** Nothing has passed for the idle time of the request under way. */
+  idle(socket: Socket): void
+  /** No head has come in time. */
+  silent(socket: Socket): void
+}
+
+export class PlainConnections {
+  readonly #settings: PlainSettings
+  readonly #events: PlainEvents
+  readonly #host: PlainHost
+  readonly #all = new Map<Socket, PlainConnection>()
+  readonly #check: NodeJS.Timeout
+  #isDraining = false
+
+  constructor(settings: PlainSettings, events: PlainEvents) {
+    this.#settings = settings
+    this.#events = events
+    const seconds = settings.keepAliveMs / 1000
+    this.#host = {
+      headBytesMax: settings.headBytesMax,
+      fieldsMax: settings.fieldsMax,
+      keepAlive: `Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n`,
+      serve: (exchange) => events.serve(exchange),
+      handOver: (connection, bytes) => this.#handOver(connection, bytes),
+    }
+    this.#check = setInterval(() => this.#checkAll(performance.now()), checkIntervalMs).unref()
+  }
+
+  /** Every connection is plain until its client sends something else. */
+  add(socket: Socket): void {
+    this.#all.set(socket, new PlainConnection(socket, this.#host))
+    socket.once('close', () => this.#all.delete(socket))
+  }
+
+  has(socket: Socket): boolean {
+    return this.#all.has(socket)
+  }
+
+  drain(): void {
+    this.#isDraining = true
+  }
+
+  close(): void {
+    clearInterval(this.#check)
+  }
+
+  #handOver(connection: PlainConnection, bytes: Buffer): void {
+    const { socket } = connection
+    connection.leave()
+    this.#all.delete(socket)
+    socket.pause()
+    this.#events.take(socket)
+    socket.unshift(bytes)
+    socket.resume()
+  }
+
+  #checkAll(now: number): void {
+    const { headMs, keepAliveMs, drainingMs } = this.#settings
+    for (const [socket, connection] of this.#all) {
+      const { isBusy, wasUsed, idleMs, activeAt } = connection
+      if (isBusy) {
+        if (idleMs === 0 || !connection.isIdleFor(idleMs, now)) continue
+        connection.activeAt = now
+        this.#events.idle(socket)
+      } else if (this.#isDraining) {
+        if (now - activeAt >= drainingMs) socket.destroy()
+      } else if (wasUsed) {
+        if (now - activeAt >= keepAliveMs) socket.destroy()
+      } else if (now - activeAt >= headMs) {
+        this.#events.silent(socket)
+      }
+    }
+  }
+}

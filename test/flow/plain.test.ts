@@ -1,0 +1,121 @@
+// Plain requests and others on one connection: whichever way a request is read, its client sees the same.
+
+import t from 'tap'
+import { startGateway } from '../servers/gateway.ts'
+import { connect, wholeReplyBytes } from '../servers/raw-client.ts'
+import { until } from '../servers/ready.ts'
+import { startRecorder } from '../servers/recorder.ts'
+import { writeRequest } from './raw-exchange.ts'
+
+const upstream = await startRecorder()
+const gateway = await startGateway({
+  upstreams: { api: { url: upstream.url } },
+  scopes: { read: 'Read' },
+  routes: [{ path: '/public/{rest...}', upstream: 'api', allow: { '*': 'public' } }],
+})
+t.teardown(async () => {
+  await gateway.stop()
+  await upstream.stop()
+})
+
+/** Field names of a reply in lower case, in their order; those that differ each time are left out. */
+function names(reply: string): string[] {
+  const [head = ''] = reply.split('\r\n\r\n')
+  const lines = head.split('\r\n').slice(1)
+  return lines.map((line) => line.slice(0, line.indexOf(':')).toLowerCase()).sort()
+}
+
+async function exchange(pieces: readonly string[]): Promise<string> {
+  const connection = await connect(gateway.url)
+  try {
+    for (const piece of pieces) connection.write(piece)
+    await until(
+      'the reply',
+      () => wholeReplyBytes(connection.received()) !== undefined || undefined,
+    )
+    return connection.received()
+  } finally {
+    connection.close()
+  }
+}
+
+const plain = writeRequest('GET /public/plain')
+/** `Content-Length: 0` makes it node:http's. */
+const other = writeRequest('GET /public/plain', ['Content-Length: 0'])
+
+t.test('a plain request and the same one read by node:http get the same reply', async (t) => {
+  upstream.respond(() => ({ fields: ['Content-Type', 'text/plain', 'X-A', 'b'], body: 'hello' }))
+  t.teardown(() => upstream.respond(() => undefined))
+  const [one, two] = [await exchange([plain]), await exchange([other])]
+  t.strictSame(names(one), names(two))
+  t.equal(one.slice(-5), two.slice(-5))
+})
+
+for (const [sentence, target] of [
+  ['is refused', '/nowhere'],
+  ['has a bad target', '/public/%zz'],
+] as const) {
+  t.test(`so does one that ${sentence}`, async (t) => {
+    const one = await exchange([writeRequest(`GET ${target}`)])
+    const two = await exchange([writeRequest(`GET ${target}`, ['Content-Length: 0'])])
+    t.strictSame(names(one), names(two))
+    t.equal(one.slice(0, 20), two.slice(0, 20))
+  })
+}
+
+t.test('the kinds follow each other on one connection', async (t) => {
+  const connection = await connect(gateway.url)
+  t.teardown(() => connection.close())
+  const replies = (): number => connection.received().split('HTTP/1.1 200 ').length - 1
+  const requests = [
+    plain,
+    plain,
+    writeRequest('DELETE /public/plain'),
+    writeRequest('PUT /public/plain', ['Content-Length: 2'], 'hi'),
+    plain,
+    other,
+    plain,
+  ]
+  for (const [place, request] of requests.entries()) {
+    connection.write(request)
+    await until('its reply', () => replies() === place + 1 || undefined)
+  }
+  t.equal(replies(), requests.length)
+})
+
+t.test('a head that comes in two pieces is read', async (t) => {
+  const connection = await connect(gateway.url)
+  t.teardown(() => connection.close())
+  connection.write(plain)
+  await until('the first reply', () => /200 OK/.test(connection.received()) || undefined)
+  connection.write(plain.slice(0, 20))
+  await new Promise((resolve) => setImmediate(resolve))
+  connection.write(plain.slice(20))
+  await until('the second', () => connection.received().match(/200 OK/g)?.length === 2 || undefined)
+  t.pass()
+})
+
+t.test('plain requests sent ahead are answered in their order', async (t) => {
+  const targets = ['one', 'two', 'three', 'four']
+  upstream.respond(({ target }) => ({ fields: ['X-Target', target] }))
+  t.teardown(() => upstream.respond(() => undefined))
+  const connection = await connect(gateway.url)
+  t.teardown(() => connection.close())
+  connection.write(targets.map((name) => writeRequest(`GET /public/${name}`)).join(''))
+  const seen = (): string[] =>
+    [...connection.received().matchAll(/X-Target: \/public\/(\w+)/g)].map(([, name]) => name ?? '')
+  await until('all replies', () => seen().length === targets.length || undefined)
+  t.strictSame(seen(), targets)
+})
+
+t.test('a reply without a length is chunked, with its trailers', async (t) => {
+  upstream.respond(() => ({ chunks: ['ab', 'c'], trailers: ['X-Sum', '3'] }))
+  t.teardown(() => upstream.respond(() => undefined))
+  const reply = await exchange([plain])
+  t.match(reply, /\r\nTransfer-Encoding: chunked\r\n/)
+  t.match(reply, /\r\nX-Sum: 3\r\n\r\n$/)
+})
+
+t.test('all that came upstream was well-formed', async (t) => {
+  t.strictSame(upstream.violations, [])
+})
