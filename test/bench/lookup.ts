@@ -1,14 +1,13 @@
 // Cost of a token lookup as the authority grows: cold (SQLite) and warm (memory), time and memory, for as
 // many records as the arguments say. `node test/bench/lookup.ts 10000 1000000`
 
-import { createHash, randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { TokenLookup } from '../../gateway/tokens/lookup.ts'
 import { openSqliteStore, requestBusyMs } from '../../gateway/tokens/sqlite.ts'
-import { digestSecret, hintOf, makeSecret, uuidv7 } from '../../gateway/tokens/token.ts'
+import { makeSecret } from '../../gateway/tokens/token.ts'
+import { fillAuthority } from './authority.ts'
 
 const samples = 10_000
 const cache = { entries: 100_000, freshMs: 60_000, staleMs: 60_000, absentMs: 5_000 }
@@ -20,8 +19,13 @@ async function measure(size: number): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'scopegate-bench-'))
   try {
     const file = join(folder, 'tokens.db')
-    await openSqliteStore(file, { busyMs: requestBusyMs }).close()
-    const secrets = fill(file, size)
+    const secrets = Array.from({ length: Math.min(samples, size) }, makeSecret)
+    const scopes = ['source:read', 'devices:read']
+    await fillAuthority(
+      file,
+      size,
+      secrets.map((secret) => ({ secret, scopes })),
+    )
     const store = openSqliteStore(file, { busyMs: requestBusyMs })
     const lookup = new TokenLookup(store, cache)
     const before = process.memoryUsage().rss
@@ -45,38 +49,6 @@ async function measure(size: number): Promise<void> {
   } finally {
     rmSync(folder, { recursive: true })
   }
-}
-
-/** Inserts records straight into the tables, in the order of their keys; returns secrets spread evenly over them. */
-function fill(file: string, size: number): string[] {
-  const database = new DatabaseSync(file)
-  database.exec('PRAGMA synchronous = OFF; DROP INDEX secrets_by_token')
-  database.exec('CREATE TEMP TABLE unordered (digest BLOB, token_id TEXT)')
-  const token = database.prepare(
-    'INSERT INTO tokens (id, version, subject, scopes, created_at, hint) VALUES (?, 1, ?, ?, ?, ?)',
-  )
-  const secretRow = database.prepare('INSERT INTO unordered VALUES (?, ?)')
-  const known = new Map<number, string>()
-  for (let i = 0; i < samples; i++) known.set(Math.floor((i * size) / samples), makeSecret())
-  const firstMadeAt = Date.now() - size
-  database.exec('BEGIN')
-  for (let i = 0; i < size; i++) {
-    const id = uuidv7(firstMadeAt + i)
-    const secret = known.get(i)
-    const digest = secret === undefined ? randomDigest() : digestSecret(secret)
-    const hint = secret === undefined ? 'sgt_…0000' : hintOf(secret)
-    token.run(id, `user-${i % 1000}`, '["source:read","devices:read"]', firstMadeAt + i, hint)
-    secretRow.run(digest, id)
-  }
-  database.exec('INSERT INTO secrets SELECT digest, token_id FROM unordered ORDER BY digest')
-  database.exec('CREATE INDEX secrets_by_token ON secrets (token_id)')
-  database.exec('COMMIT')
-  database.close()
-  return [...known.values()]
-}
-
-function randomDigest(): Buffer {
-  return createHash('sha256').update(randomBytes(16)).digest()
 }
 
 async function time(

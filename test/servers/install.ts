@@ -1,6 +1,6 @@
-// Makes sure that the servers which the tests start, and the clients that they use, are on this machine:
-// run before the tests, done at once when all are there. On Debian and its relatives, as root, it installs
-// what is missing and says so first; anywhere else it names what is missing and how to get it, and fails.
+// Makes sure that programs are on this machine: run by itself, those that the tests start and use, before the
+// tests, done at once when all are there. On Debian and its relatives, as root, it installs what is missing
+// and says so first; anywhere else it names what is missing and how to get it, and fails.
 // A missing server is never a skipped test. The tests start their servers themselves, on ports of their
 // own: whatever a package starts by itself is left alone.
 
@@ -11,11 +11,12 @@ import { delimiter, join } from 'node:path'
 /** Another installation may hold the package manager's lock. */
 const lockTimeoutSeconds = 120
 
-type Need = {
-  /** Its name on PATH; where `folder` is given, the name of a library. */
+/** A program or library that must be there. */
+export type Need = {
+  /** Its name on PATH; where `path` is given, the name of a library. */
   readonly program: string
-  /** Where a library is. */
-  readonly folder?: string
+  /** Where a library is: a folder or a file. */
+  readonly path?: string
   /** Packages that bring it on Debian, of which a release has at least one: the first that there is. */
   readonly debian: readonly string[]
   /** The same for Homebrew; undefined: not to be had there. */
@@ -23,7 +24,7 @@ type Need = {
   readonly reason: string
 }
 
-const needs: readonly Need[] = [
+const testNeeds: readonly Need[] = [
   { program: 'git', debian: ['git'], homebrew: 'git', reason: 'a client that clones and pushes' },
   {
     program: 'git-http-backend',
@@ -51,7 +52,7 @@ const needs: readonly Need[] = [
   },
   {
     program: 'pygit2',
-    folder: '/usr/lib/python3/dist-packages/pygit2',
+    path: '/usr/lib/python3/dist-packages/pygit2',
     debian: ['python3-pygit2'],
     homebrew: undefined,
     reason: 'libgit2, a client that clones and pushes without git',
@@ -83,20 +84,28 @@ const needs: readonly Need[] = [
   },
 ]
 
-const missing = needs.filter((need) => !isHere(need))
-if (missing.length > 0) process.exit(install(missing))
+if (import.meta.main) process.exit(install(testNeeds, 'The tests'))
 
-function install(wanted: readonly Need[]): number {
-  if (!isPresent('apt-get') || process.getuid?.() !== 0) return explain(wanted)
+/** Exit status: 0 once all of it is there. `who`, as a sentence begins, needs it. */
+export function install(needs: readonly Need[], who: string): number {
+  const wanted = findMissing(needs)
+  if (wanted.length === 0) return 0
+  if (!isPresent('apt-get') || process.getuid?.() !== 0) return explain(wanted, who)
   const programs = wanted.map(({ program }) => program).join(', ')
-  console.error(`The tests need what is not here yet: ${programs}`)
+  console.error(`${who} need what is not here yet: ${programs}`)
   console.error('Installing it from the distribution (apt-get) …')
   const options = ['-q', '-o', `DPkg::Lock::Timeout=${lockTimeoutSeconds}`]
   aptGet([...options, 'update'])
   const packages = new Set(wanted.map(({ debian }) => debian.find(isKnown) ?? debian[0]!))
   aptGet([...options, 'install', '-y', '--no-install-recommends', ...packages])
-  const left = wanted.filter((need) => !isHere(need))
-  return left.length === 0 ? 0 : explain(left)
+  const left = findMissing(wanted)
+  return left.length === 0 ? 0 : explain(left, who)
+}
+
+export function findMissing(needs: readonly Need[]): Need[] {
+  return needs.filter(({ program, path }) =>
+    path === undefined ? !isPresent(program) : !existsSync(path),
+  )
 }
 
 // What it could not do shows in what is still missing; its own words are on stderr.
@@ -109,26 +118,22 @@ function isKnown(name: string): boolean {
   return spawnSync('apt-cache', ['show', '--no-all-versions', name]).status === 0
 }
 
-function explain(wanted: readonly Need[]): number {
-  console.error('The tests start real servers and clients. These are missing here:')
+/** Names what is missing and how to get it. Exit status: 1. */
+export function explain(wanted: readonly Need[], who: string): number {
+  console.error(`${who} start real servers and clients. These are missing here:`)
   for (const { program, reason } of wanted) console.error(`  ${program}: ${reason}`)
   if (process.platform === 'darwin') {
     const formulas = new Set(wanted.flatMap(({ homebrew }) => homebrew ?? []))
     if (formulas.size > 0) console.error(`Homebrew has: brew install ${[...formulas].join(' ')}`)
     const rest = wanted.filter(({ homebrew }) => homebrew === undefined)
     const names = rest.map(({ program }) => program).join(', ')
-    if (names !== '')
-      console.error(`Not in Homebrew: ${names}. Run the tests in a Debian container.`)
+    if (names !== '') console.error(`Not in Homebrew: ${names}. Run this in a Debian container.`)
   } else {
     const packages = new Set(wanted.map(({ debian }) => debian.at(-1)))
     console.error(`On Debian or Ubuntu: sudo apt-get install ${[...packages].join(' ')}`)
     console.error('Elsewhere: the packages of the same programs, so that they are on PATH.')
   }
   return 1
-}
-
-function isHere({ program, folder }: Need): boolean {
-  return folder === undefined ? isPresent(program) : existsSync(folder)
 }
 
 // Debian keeps servers out of an ordinary user's PATH, and git its backend in a folder of its own.

@@ -1,0 +1,104 @@
+// What a contender adds to the latency of a small request, at half of the rate that it takes at most: the
+// same load straight to the upstream before each measurement is taken off.
+
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { mustRun } from '../servers/command.ts'
+import { nginxAlone, nginxLua } from './peers/nginx.ts'
+import { httpProxy3 } from './peers/node.ts'
+import type { Peer } from './peers/peer.ts'
+import { scopegate } from './peers/scopegate.ts'
+import type { RateFigures } from './rate.ts'
+import { itemsLoad } from './requests.ts'
+import type { Bench } from './scene.ts'
+import type { Section } from './section.ts'
+import { median, spread } from './statistics.ts'
+import { inTurn, measureRequests, warmUp } from './turns.ts'
+
+/** Milliseconds that Scopegate may add. */
+const p50GoalMs = 0.3
+const p99GoalMs = 2
+
+/** Of the direct path: beyond it, the machine does something else as well. */
+const quietP99Ms = 1
+
+const connections = 256
+/** Of saturation. */
+const loadPart = 0.5
+
+export const latency: Section = {
+  name: 'latency',
+  title: `Added latency at half of saturation, fixed rate, ${connections} connections`,
+  measure: async (scene, effort) => {
+    const { rounds, seconds, warmUpSeconds, quick } = effort
+    // The product first: nobody is asked for more than half of what it takes.
+    const peers: readonly Peer[] = quick
+      ? [scopegate]
+      : [scopegate, nginxLua, httpProxy3, nginxAlone]
+    const rates = new Map<Peer, number>()
+    const load = itemsLoad(scene)
+    const measured = await inTurn(scene, peers, rounds, {
+      warmUp: async (running, peer) => {
+        await warmUp(scene, running, load, warmUpSeconds)
+        const { perSecond } = await measureRequests(scene, running, load, effort)
+        const most = rates.get(scopegate) ?? Number.POSITIVE_INFINITY
+        rates.set(peer, Math.min(most, Math.floor(perSecond * loadPart)))
+      },
+      measure: async ({ url }, peer) => {
+        const rate = rates.get(peer)!
+        const direct = await offer(scene, `http://${scene.upstream}`, rate, seconds)
+        const through = await offer(scene, url, rate, seconds)
+        return { direct, through }
+      },
+    })
+    const figures = Object.fromEntries(
+      [...measured].map(([peer, list]) => [
+        peer.name,
+        {
+          rate: rates.get(peer)!,
+          addedP50Ms: spread(list.map(({ direct, through }) => through.p50 - direct.p50)),
+          addedP99Ms: spread(list.map(({ direct, through }) => through.p99 - direct.p99)),
+          directP50Ms: spread(list.map(({ direct }) => direct.p50)),
+          directP99Ms: spread(list.map(({ direct }) => direct.p99)),
+          generatorLateP99Ms: spread(list.map(({ through }) => through.lateP99)),
+        },
+      ]),
+    )
+    const rows = Object.entries(figures).map(([name, f]) => [
+      name,
+      `${f.rate}`,
+      f.addedP50Ms.median.toFixed(2),
+      f.addedP99Ms.median.toFixed(2),
+      f.directP50Ms.median.toFixed(2),
+      f.directP99Ms.median.toFixed(2),
+      f.generatorLateP99Ms.median.toFixed(2),
+    ])
+    const head = ['', 'requests/s', 'added p50 ms', 'added p99', 'direct p50', 'direct p99']
+    const { addedP50Ms, addedP99Ms } = figures[scopegate.name]!
+    const directP99Ms = median(Object.values(figures).map((f) => f.directP99Ms.median))
+    const note = `The machine is busy: the direct path alone has a p99 of ${directP99Ms.toFixed(1)} ms.`
+    return {
+      ...(directP99Ms > quietP99Ms && { note }),
+      tables: [{ head: [...head, 'generator late p99'], rows }],
+      verdicts: [
+        { what: 'latency, added p50', value: addedP50Ms.median, unit: 'ms', goal: p50GoalMs },
+        { what: 'latency, added p99', value: addedP99Ms.median, unit: 'ms', goal: p99GoalMs },
+      ],
+      figures,
+    }
+  },
+}
+
+async function offer(
+  scene: Bench,
+  url: string,
+  rate: number,
+  seconds: number,
+): Promise<RateFigures> {
+  const tokens = join(scene.folder, 'rate-tokens')
+  writeFileSync(tokens, scene.tokens.join('\n'))
+  const script = join(import.meta.dirname, 'rate.ts')
+  const args = [script, url, `${rate}`, `${seconds}`, `${connections}`, tokens]
+  const printed = await mustRun(process.execPath, args)
+  return JSON.parse(printed) as RateFigures
+}

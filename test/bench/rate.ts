@@ -1,0 +1,134 @@
+// A load at a fixed rate, and the latency of each reply from the time that its request was due: one that
+// waits for the server, for a connection or for this process has waited (no coordinated omission). A program
+// of its own: `node rate.ts URL RATE SECONDS CONNECTIONS FILE-OF-TOKENS` prints a line of JSON.
+
+import { readFileSync } from 'node:fs'
+import net from 'node:net'
+import { Worker } from 'node:worker_threads'
+import { clock, type Pace } from './pace.ts'
+import { tokenField } from './scene.ts'
+import { percentile } from './statistics.ts'
+
+/** Milliseconds; `late` is what the generator itself came too late, of the same requests. */
+export type RateFigures = {
+  readonly p50: number
+  readonly p99: number
+  readonly lateP50: number
+  readonly lateP99: number
+  readonly requests: number
+}
+
+/** The first of the load is not counted. */
+const uncountedPart = 0.25
+/** For the thread of the clock to start. */
+const headStartMs = 200
+/** What replies may take after the last request. */
+const endTimeoutMs = 10_000
+
+type Connection = { readonly socket: net.Socket; dueAt: number; head: string; bodyBytes: number }
+
+if (import.meta.main) {
+  const [url = '', rate, seconds, connections, file = ''] = process.argv.slice(2)
+  const tokens = readFileSync(file, 'utf8').split('\n')
+  const requests = tokens.map((token, i) => writeRequest(new URL(url).host, i, token))
+  const everyMs = 1000 / Number(rate)
+  const count = Math.floor(Number(rate) * Number(seconds))
+  const pace = { startsAt: clock() + headStartMs, everyMs, count }
+  console.log(JSON.stringify(await offer(new URL(url), requests, pace, Number(connections))))
+  process.exit(0)
+}
+
+async function offer(
+  { hostname, port }: URL,
+  requests: readonly Buffer[],
+  pace: Pace,
+  connections: number,
+): Promise<RateFigures> {
+  const { startsAt, everyMs, count } = pace
+  const firstCounted = Math.floor(count * uncountedPart)
+  const latencies = new Float64Array(count)
+  const late = new Float64Array(count)
+  const free: Connection[] = []
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  let sent = 0
+  let answered = 0
+
+  await Promise.all(Array.from({ length: connections }, open))
+  const worker = new Worker(new URL('./pace.ts', import.meta.url), { workerData: pace })
+  worker.on('message', sendDue)
+  worker.on('error', reject)
+  const missing = (): void => reject(new Error(`${count - answered} of ${count} without a reply`))
+  setTimeout(missing, headStartMs + count * everyMs + endTimeoutMs)
+  await promise
+  const counted = latencies.subarray(0, count - firstCounted).sort()
+  const lateness = late.subarray(firstCounted).sort()
+  return {
+    p50: percentile(counted, 0.5),
+    p99: percentile(counted, 0.99),
+    lateP50: percentile(lateness, 0.5),
+    lateP99: percentile(lateness, 0.99),
+    requests: counted.length,
+  }
+
+  function sendDue(): void {
+    // The connection that is free the longest, so that all of them are used.
+    while (sent < count && free.length > 0) {
+      const now = clock()
+      const dueAt = startsAt + sent * everyMs
+      if (dueAt > now) return
+      const connection = free.shift()!
+      connection.dueAt = dueAt
+      late[sent] = now - dueAt
+      connection.socket.write(requests[sent++ % requests.length]!)
+    }
+  }
+
+  function open(): Promise<void> {
+    return new Promise((opened, failed) => {
+      const socket = net.connect({ host: hostname, port: Number(port), noDelay: true })
+      const connection: Connection = { socket, dueAt: 0, head: '', bodyBytes: 0 }
+      socket.once('error', (error) => {
+        failed(error)
+        reject(error)
+      })
+      socket.once('end', () => reject(new Error('the server ended a connection')))
+      socket.once('connect', () => {
+        free.push(connection)
+        opened()
+      })
+      socket.on('data', (chunk: Buffer) => {
+        if (!readReply(connection, chunk)) return
+        if (answered >= firstCounted) {
+          latencies[answered - firstCounted] = clock() - connection.dueAt
+        }
+        free.push(connection)
+        if (++answered === count) resolve()
+        else sendDue()
+      })
+    })
+  }
+}
+
+/** True once a whole reply has come; throws at any but 200 with a length. */
+function readReply(connection: Connection, chunk: Buffer): boolean {
+  if (connection.bodyBytes === 0) {
+    connection.head += chunk.toString('latin1')
+    const end = connection.head.indexOf('\r\n\r\n')
+    if (end < 0) return false
+    const { head } = connection
+    connection.head = ''
+    const length = /\r\ncontent-length: *(\d+)\r\n/i.exec(head.slice(0, end + 2))?.[1]
+    if (!head.startsWith('HTTP/1.1 200 ') || length === undefined) {
+      throw new Error(`not 200 with a length: ${head.slice(0, end)}`)
+    }
+    connection.bodyBytes = end + 4 + Number(length) - head.length
+  } else connection.bodyBytes -= chunk.length
+  return connection.bodyBytes === 0
+}
+
+function writeRequest(host: string, number: number, token: string): Buffer {
+  return Buffer.from(
+    `GET /api/items/${number} HTTP/1.1\r\nHost: ${host}\r\n${tokenField}: ${token}\r\n` +
+      'User-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n',
+  )
+}

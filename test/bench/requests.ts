@@ -1,0 +1,124 @@
+// Small requests at saturation, 64 connections, a thousand tokens: CPU time of the process under test for
+// each request, and how many it takes a second.
+
+import { residentBytes } from './cpu.ts'
+import { caddy } from './peers/caddy.ts'
+import { checkPeer } from './peers/check.ts'
+import { haproxy } from './peers/haproxy.ts'
+import { nginxAlone, nginxAuthRequest, nginxLua } from './peers/nginx.ts'
+import { fastifyProxy, httpProxy3 } from './peers/node.ts'
+import type { Peer } from './peers/peer.ts'
+import { scopegate } from './peers/scopegate.ts'
+import type { Verdict } from './report.ts'
+import type { Bench } from './scene.ts'
+import type { Section } from './section.ts'
+import { ratio, type Spread, spread } from './statistics.ts'
+import { inTurn, measureRequests, warmUp } from './turns.ts'
+import type { Load } from './wrk.ts'
+
+/** By the name of the peer. */
+export type RequestsFigures = Readonly<
+  Record<
+    string,
+    {
+      readonly does: string
+      readonly decides: boolean
+      /** CPU time for a request, user and system. */
+      readonly cpuMicros: Spread
+      readonly perSecond: Spread
+      readonly residentMiB: number
+    }
+  >
+>
+
+const fewPeers: readonly Peer[] = [nginxAlone, nginxLua, httpProxy3, scopegate]
+const allPeers: readonly Peer[] = [
+  nginxAlone,
+  nginxLua,
+  httpProxy3,
+  nginxAuthRequest,
+  haproxy,
+  caddy,
+  fastifyProxy,
+  scopegate,
+]
+
+/** What Scopegate's CPU time for a request may be of theirs. */
+const goals = new Map<Peer, number>([
+  [nginxLua, 1.5],
+  [httpProxy3, 0.5],
+])
+
+const pathsCount = 1_000
+
+/** A thousand items, each asked for with a token of its own. */
+export function itemsLoad(scene: Bench): Load {
+  const paths = Array.from({ length: pathsCount }, (_, i) => `/api/items/${i + 1}`)
+  return { tokens: scene.tokens, paths }
+}
+
+export const requests: Section = {
+  name: 'requests',
+  title: 'Small requests: 600 bytes, 64 connections, 1,000 tokens, at saturation',
+  measure: async (scene, effort) => {
+    const { rounds, warmUpSeconds, quick } = effort
+    const peers = quick ? fewPeers : allPeers
+    const load = itemsLoad(scene)
+    const measured = await inTurn(scene, peers, rounds, {
+      warmUp: async (running, peer) => {
+        await checkPeer(scene, peer, running)
+        await warmUp(scene, running, load, warmUpSeconds)
+      },
+      measure: async (running) => ({
+        ...(await measureRequests(scene, running, load, effort)),
+        residentMiB: residentBytes(running.groups) / 2 ** 20,
+      }),
+    })
+    const cpu = (peer: Peer): number[] => measured.get(peer)!.map(({ cpuMicros }) => cpuMicros)
+    const verdicts: Verdict[] = peers
+      .filter((peer) => peer !== scopegate)
+      .map((peer) => {
+        const goal = goals.get(peer)
+        return {
+          what: `CPU per request, Scopegate to ${peer.name}`,
+          value: ratio(cpu(scopegate), cpu(peer)),
+          unit: 'x',
+          ...(goal !== undefined && { goal }),
+        }
+      })
+    const figures: RequestsFigures = Object.fromEntries(
+      [...measured].map(([peer, list]) => [
+        peer.name,
+        {
+          does: peer.does,
+          decides: peer.decides,
+          cpuMicros: spread(cpu(peer)),
+          perSecond: spread(list.map(({ perSecond }) => perSecond)),
+          residentMiB: list.at(-1)!.residentMiB,
+        },
+      ]),
+    )
+    const rows = peers.map((peer) => {
+      const { cpuMicros, perSecond, residentMiB } = figures[peer.name]!
+      return [
+        peer.name,
+        cpuMicros.median.toFixed(1),
+        `${cpuMicros.lowest.toFixed(1)}-${cpuMicros.highest.toFixed(1)}`,
+        perSecond.median.toFixed(0),
+        residentMiB.toFixed(0),
+        ratio(cpu(scopegate), cpu(peer)).toFixed(2),
+        peer.decides ? peer.does : `no decision: ${peer.does}`,
+      ]
+    })
+    const head = [
+      '',
+      'CPU us/request',
+      'of rounds',
+      'requests/s',
+      'MiB',
+      'Scopegate is',
+      'what it does',
+    ]
+    return { tables: [{ head, rows }], verdicts, figures }
+  },
+}
