@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { makeSecret } from '../../gateway/tokens/token.ts'
-import { mustRun } from '../servers/command.ts'
+import { run } from '../servers/command.ts'
 import {
   makeFolder,
   plainEnvironment,
@@ -57,7 +57,8 @@ export const cores =
 
 /** Starts what the contenders share. From here on, this process and what it starts are on the other core. */
 export async function openScene(): Promise<Bench> {
-  await mustRun('taskset', ['-a', '-c', '-p', cores.others, `${process.pid}`])
+  // Its status is no matter: a thread may end while it is moved.
+  await run('taskset', ['-a', '-c', '-p', cores.others, `${process.pid}`])
   const folder = makeFolder('bench')
   const redis = await startRedis()
   const tokens = Array.from({ length: tokensCount }, makeSecret)
