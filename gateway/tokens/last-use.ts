@@ -52,7 +52,8 @@ export class LastUse {
 
   /** Notes a use; takes no time to speak of. `at`: the wall clock's milliseconds. */
   note(tokenId: string, address: string, protocol: TokenUse['protocol'], at: number): void {
-    let entry = this.#entries.get(tokenId)
+    // What is noted stays in its place until it is written: a get for each request would move it each time.
+    let entry = this.#entries.peek(tokenId)
     if (entry === undefined) {
       entry = { tokenId, at, address, protocol, writtenAt: Number.NEGATIVE_INFINITY }
       this.#entries.set(tokenId, entry)
@@ -116,7 +117,10 @@ export class LastUse {
     try {
       await this.#store.recordUse(uses)
       const at = this.#clock()
-      for (const entry of entries) entry.writtenAt = at
+      for (const entry of entries) {
+        entry.writtenAt = at
+        this.#entries.get(entry.tokenId)
+      }
     } catch (error) {
       for (const entry of entries) {
         if (this.#entries.peek(entry.tokenId) === entry) this.#unwritten.add(entry)
