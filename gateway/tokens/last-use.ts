@@ -52,8 +52,7 @@ export class LastUse {
 
   /** Notes a use; takes no time to speak of. `at`: the wall clock's milliseconds. */
   note(tokenId: string, address: string, protocol: TokenUse['protocol'], at: number): void {
-    // What is noted stays in its place until it is written: a get for each request would move it each time.
-    let entry = this.#entries.peek(tokenId)
+    let entry = this.#entries.get(tokenId)
     if (entry === undefined) {
       entry = { tokenId, at, address, protocol, writtenAt: Number.NEGATIVE_INFINITY }
       this.#entries.set(tokenId, entry)
@@ -117,10 +116,7 @@ export class LastUse {
     try {
       await this.#store.recordUse(uses)
       const at = this.#clock()
-      for (const entry of entries) {
-        entry.writtenAt = at
-        this.#entries.get(entry.tokenId)
-      }
+      for (const entry of entries) entry.writtenAt = at
     } catch (error) {
       for (const entry of entries) {
         if (this.#entries.peek(entry.tokenId) === entry) this.#unwritten.add(entry)
