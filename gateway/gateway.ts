@@ -141,11 +141,12 @@ export class Gateway {
     const urls: string[] = []
     for (const settings of this.#configuration.listen) {
       const listener = new Listener(settings, this.#configuration.server, {
-        serve: async (exchange, trusted) => {
+        serve: (exchange, trusted) => {
           this.#underWay += 1
-          await serve(this.#snapshot, exchange, trusted)
-          this.#underWay -= 1
-          this.#finished(exchange)
+          void serve(this.#snapshot, exchange, trusted).then(() => {
+            this.#underWay -= 1
+            this.#finished(exchange)
+          })
         },
         refuse: (exchange, error) => {
           refuse(exchange, error, {})

@@ -16,15 +16,9 @@ const expiryIntervalMs = 500
 export type Reconsider = (record: TokenRecord) => Denial | undefined
 
 export class OpenRequests {
-  #byToken = new Map<string, Map<Exchange, Reconsider>>()
+  /** Of all tokens: a change looks through them, which is rarer than a request. */
+  readonly #open = new Set<Exchange>()
   #timer: NodeJS.Timeout | undefined
-
-  /** Number of requests under way that a token permitted. */
-  get size(): number {
-    let size = 0
-    for (const open of this.#byToken.values()) size += open.size
-    return size
-  }
 
   /** Begins to end what outlives its token. */
   start(): void {
@@ -37,24 +31,19 @@ export class OpenRequests {
 
   /** A request was permitted by its `record`. */
   enter(exchange: Exchange, reconsider: Reconsider): void {
-    const { record } = exchange
-    if (record === undefined) return
-    const open = this.#byToken.get(record.id)
-    if (open === undefined) this.#byToken.set(record.id, new Map([[exchange, reconsider]]))
-    else open.set(exchange, reconsider)
+    if (exchange.record === undefined) return
+    exchange.reconsider = reconsider
+    this.#open.add(exchange)
   }
 
   leave(exchange: Exchange): void {
-    const id = exchange.record?.id
-    const open = id === undefined ? undefined : this.#byToken.get(id)
-    if (id === undefined || open === undefined) return
-    open.delete(exchange)
-    if (open.size === 0) this.#byToken.delete(id)
+    if (exchange.record !== undefined) this.#open.delete(exchange)
   }
 
   /** A token has changed: what it no longer permits ends. Never rejects; what cannot be asked ends too. */
   async changed(tokenId: string, lookup: TokenLookup): Promise<void> {
-    if (!this.#byToken.has(tokenId)) return
+    const open = this.#of(tokenId)
+    if (open.length === 0) return
     let present: TokenRecord | undefined
     let verdict: (reconsider: Reconsider) => GatewayError | undefined
     try {
@@ -68,8 +57,8 @@ export class OpenRequests {
       const failure = error instanceof GatewayError ? error : unavailable(error)
       verdict = () => failure
     }
-    for (const [exchange, reconsider] of this.#byToken.get(tokenId) ?? []) {
-      const end = verdict(reconsider)
+    for (const exchange of this.#of(tokenId)) {
+      const end = exchange.reconsider && verdict(exchange.reconsider)
       if (end !== undefined) exchange.withdraw(end)
       // What is decided later of this request is decided with the rights of now.
       else exchange.record = present
@@ -86,16 +75,21 @@ export class OpenRequests {
 
   /** Any token may have changed. */
   async allChanged(lookup: TokenLookup): Promise<void> {
-    for (const tokenId of [...this.#byToken.keys()]) await this.changed(tokenId, lookup)
+    const tokens = new Set([...this.#open].map(({ record }) => record?.id ?? ''))
+    for (const tokenId of tokens) await this.changed(tokenId, lookup)
+  }
+
+  #of(tokenId: string): Exchange[] {
+    const found: Exchange[] = []
+    for (const exchange of this.#open) if (exchange.record?.id === tokenId) found.push(exchange)
+    return found
   }
 
   #endExpired(now: number): void {
-    for (const open of this.#byToken.values()) {
-      for (const exchange of open.keys()) {
-        const at = exchange.record?.expiresAt ?? null
-        if (at === null || at > now) continue
-        if (exchange.isEndless) exchange.abort(expired(at))
-      }
+    for (const exchange of this.#open) {
+      const at = exchange.record?.expiresAt ?? null
+      if (at === null || at > now) continue
+      if (exchange.isEndless) exchange.abort(expired(at))
     }
   }
 }

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { fieldValue } from '../protocols/fields.ts'
+import type { ConnectionAware } from './transport.ts'
 
 /** A server may take them to have a body; without a length some refuse them (RFC 9110 8.6). */
 const expectsBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'PROPFIND', 'PROPPATCH'])
@@ -25,7 +26,7 @@ export type Carrier = {
 
 export class Call implements Dispatcher.DispatchController {
   readonly options: Dispatcher.DispatchOptions
-  readonly handler: Dispatcher.DispatchHandler
+  readonly handler: Dispatcher.DispatchHandler & ConnectionAware
   rawHeaders: string[] = []
   rawTrailers: string[] = []
   aborted = false
@@ -40,7 +41,7 @@ export class Call implements Dispatcher.DispatchController {
   constructor(
     carrier: Carrier,
     options: Dispatcher.DispatchOptions,
-    handler: Dispatcher.DispatchHandler,
+    handler: Dispatcher.DispatchHandler & ConnectionAware,
   ) {
     this.#carrier = carrier
     this.options = options
@@ -113,9 +114,9 @@ export class Call implements Dispatcher.DispatchController {
     }
     let head = `${method} ${path} HTTP/1.1\r\n`
     for (let i = 0; i + 1 < fields.length; i += 2) {
-      const line = `${fields[i]}: ${fields[i + 1]}`
-      if (forbidden.test(line)) throw new Error('a field of a request holds a line end')
-      head += `${line}\r\n`
+      const value = fields[i + 1] as string
+      if (forbidden.test(value)) throw new Error('a field of a request holds a line end')
+      head += `${fields[i]}: ${value}\r\n`
     }
     if (length === undefined) {
       if (isStream) head += 'Transfer-Encoding: chunked\r\n'

@@ -7,14 +7,17 @@ import type { Dispatcher } from 'undici'
 import { WireError } from '../http1/field-lines.ts'
 import { type ReplyEvents, ReplyParser } from '../http1/reply-parser.ts'
 import { Call } from './call.ts'
+import type { ConnectionAware } from './transport.ts'
 
-/** All connections read into it, one after the other: what is kept of it is copied. */
+/** All connections read into it, one after the other. */
 const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
 const keepAliveMs = 4_000
 /** A server that says how long it keeps a connection may count from earlier. */
 const keepAliveMarginMs = 2_000
 const keepAliveMsMax = 600_000
 const probeDelayMs = 60_000
+
+type ReplyHandler = Dispatcher.DispatchHandler & ConnectionAware
 
 export type ConnectionOptions = {
   readonly host: string
@@ -28,6 +31,7 @@ export type ConnectionOptions = {
 
 export class Connection implements ReplyEvents {
   readonly socket: Socket
+  readonly reusesBytes = true
   deadline: number
   /** Monotonic milliseconds; 0: it carries no other request. */
   reusableUntil = 0
@@ -46,7 +50,7 @@ export class Connection implements ReplyEvents {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: probeDelayMs,
-      onread: { buffer: readBuffer, callback: (bytes, buffer) => this.#read(bytes, buffer) },
+      onread: { buffer: readBuffer, callback: (bytes) => this.#read(bytes) },
     })
     this.socket.on('connect', () => this.#connected())
     this.socket.on('end', () => this.#ended())
@@ -61,7 +65,7 @@ export class Connection implements ReplyEvents {
   }
 
   /** Sends a request, once it is connected; nothing else may be under way. */
-  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+  dispatch(options: Dispatcher.DispatchOptions, handler: ReplyHandler): void {
     this.#call = new Call(this, options, handler)
     if (this.#isConnected) this.#start()
   }
@@ -94,7 +98,7 @@ export class Connection implements ReplyEvents {
     const call = this.#call
     if (call === undefined) return
     this.#awaitBody(call)
-    call.handler.onResponseData?.(call, Buffer.from(bytes))
+    call.handler.onResponseData?.(call, bytes)
   }
 
   end(trailers: string[]): void {
@@ -146,9 +150,10 @@ export class Connection implements ReplyEvents {
   }
 
   // What the handler throws ends the request too: a reply that cannot be passed on.
-  #read(bytes: number, buffer: Uint8Array): boolean {
+  #read(bytes: number): boolean {
     try {
-      this.#parser.take((buffer as Buffer).subarray(0, bytes))
+      this.#parser.take(readBuffer, bytes)
+      this.#call?.handler.onReadEnd?.()
     } catch (error) {
       this.fail(error as Error)
     }

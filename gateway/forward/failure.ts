@@ -2,7 +2,7 @@
 
 import type { UpstreamSettings } from '../configuration/configuration.ts'
 import { GatewayError } from '../errors.ts'
-import { fieldValues } from '../protocols/fields.ts'
+import { fieldValue, fieldValues } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 
 const timeoutCodes = new Set([
@@ -49,6 +49,7 @@ export function checkReply(
       `upstream ${name} answered ${status} to the gateway's own credentials; this is for its operator to mend`,
     )
   }
+  if (fieldValue(fields, 'transfer-encoding') === undefined) return
   for (const coding of fieldValues(fields, 'transfer-encoding')) {
     if (coding.toLowerCase() !== 'chunked') throw badReply('sent a coding')
   }

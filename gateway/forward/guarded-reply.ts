@@ -66,10 +66,14 @@ export class GuardedReply implements Dispatcher.DispatchHandler, ConnectionAware
       this.#timer?.refresh()
       this.#relay.onResponseData(controller, chunk)
     } else if (this.#state === 'held') {
-      this.#chunks.push(chunk)
+      this.#chunks.push(Buffer.from(chunk))
       this.#heldBytes += chunk.length
       if (this.#heldBytes > heldBytesMax) controller.pause()
     }
+  }
+
+  onReadEnd(): void {
+    if (this.#state === 'relayed') this.#relay.onReadEnd()
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {
@@ -110,6 +114,7 @@ export class GuardedReply implements Dispatcher.DispatchHandler, ConnectionAware
       try {
         this.#begin(controller, this.#status)
         for (const chunk of this.#chunks) this.#relay.onResponseData(controller, chunk)
+        this.#relay.onReadEnd()
       } catch (error) {
         this.#settle()
         this.#relay.onResponseError(controller, error as Error)

@@ -6,7 +6,7 @@ import type { Dispatcher } from 'undici'
 import type { UpstreamSettings } from '../configuration/configuration.ts'
 import { credentialFieldNames } from '../credentials/credentials.ts'
 import type { ClientOrigin } from '../listener/address.ts'
-import { fieldValues, withoutFields } from '../protocols/fields.ts'
+import { withoutFields } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 import type { Carrier } from '../routes/route.ts'
 import type { TokenRecord } from '../tokens/token.ts'
@@ -126,21 +126,19 @@ export function writeHead(plan: HeadPlan, head: ForwardedHead): string[] {
   return out
 }
 
-function isForwarded({ known, removed }: HeadPlan, name: string): boolean {
-  return remembered(known, name, () => {
-    const key = folded(name)
-    return !removed.has(key) && !forwardingPrefixes.some((prefix) => key.startsWith(prefix))
-  })
+function isForwarded(plan: HeadPlan, name: string): boolean {
+  return plan.known.get(name) ?? learn(plan.known, name, passes(plan, name))
 }
 
-/** What `find` says of a name, kept; names that are made up to fill the memory empty it. */
-function remembered<T>(known: Map<string, T>, name: string, find: () => T): T {
-  let value = known.get(name)
-  if (value === undefined) {
-    value = find()
-    if (known.size >= knownNamesMax) known.clear()
-    known.set(name, value)
-  }
+function passes({ removed }: HeadPlan, name: string): boolean {
+  const key = folded(name)
+  return !removed.has(key) && !forwardingPrefixes.some((prefix) => key.startsWith(prefix))
+}
+
+/** Keeps what was found out of a name; names that are made up to fill the memory empty it. */
+function learn<T>(known: Map<string, T>, name: string, value: T): T {
+  if (known.size >= knownNamesMax) known.clear()
+  known.set(name, value)
   return value
 }
 
@@ -160,7 +158,11 @@ export function withoutNominated(fields: FieldList): FieldList {
 /** RFC 9110 7.6.1: the names that Connection lists are hop-by-hop too. Undefined: none. */
 function namedByConnection(fields: FieldList): ReadonlySet<string> | undefined {
   let names: Set<string> | undefined
-  for (const value of fieldValues(fields, 'connection')) {
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const field = fields[i] as string
+    if (field.length !== 10 || field.toLowerCase() !== 'connection') continue
+    const value = fields[i + 1] as string
+    if (value === 'keep-alive' || value === 'close') continue
     for (const part of value.split(',')) {
       const name = part.trim().toLowerCase()
       if (name === 'close' || name === 'keep-alive' || name === '') continue
@@ -181,7 +183,7 @@ export function replyFields(status: number, fields: FieldList, requestId: string
   const out: string[] = []
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const name = fields[i] as string
-    const key = remembered(lowerNames, name, () => name.toLowerCase())
+    const key = lowerNames.get(name) ?? learn(lowerNames, name, name.toLowerCase())
     if (hopByHopSet.has(key) || key === 'x-request-id' || listed?.has(key)) continue
     if (isBodiless && key === 'content-length') continue
     out.push(name, fields[i + 1] as string)
@@ -199,23 +201,32 @@ export function fieldsOf(raw: Dispatcher.DispatchController['rawHeaders']): stri
 }
 
 function writeForwarding(out: string[], head: ForwardedHead): void {
-  const { hops, scheme } = head.origin
+  const { hops, scheme, elements: told } = head.origin
   const host = head.origin.host ?? head.requestHost
-  const nodes = hops.map((hop) => `for=${forwardedNode(hop)}`)
-  const last = `${nodes.pop()};host="${host}";proto=${scheme}`
-  const elements = [...(head.origin.elements ?? nodes), last]
   out.push(
     'X-Forwarded-For',
-    hops.join(', '),
+    hops.length === 1 ? (hops[0] as string) : hops.join(', '),
     'X-Forwarded-Proto',
     scheme,
     'X-Forwarded-Host',
     host,
     'Forwarded',
-    elements.join(', '),
+    writeElements(hops, told, `;host="${host}";proto=${scheme}`),
     'X-Request-Id',
     head.requestId,
   )
+}
+
+/** The elements of Forwarded (RFC 7239 4); the gateway's own hop has the host and scheme. */
+function writeElements(
+  hops: readonly string[],
+  told: readonly string[] | undefined,
+  rest: string,
+): string {
+  const own = `for=${forwardedNode(hops[hops.length - 1] as string)}${rest}`
+  if (hops.length === 1 && told === undefined) return own
+  const before = told ?? hops.slice(0, -1).map((hop) => `for=${forwardedNode(hop)}`)
+  return [...before, own].join(', ')
 }
 
 /** RFC 7239 6: IPv6 addresses stand in brackets and quotes. */

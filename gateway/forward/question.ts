@@ -55,7 +55,8 @@ export async function ask(
           controller.abort(tooLong(name))
           return
         }
-        chunks.push(chunk)
+        // The bytes may be overwritten.
+        chunks.push(Buffer.from(chunk))
         if (question.isEnough?.(Buffer.concat(chunks)) !== true) return
         answer()
         controller.abort(new Error('the rest of the answer is not wanted'))

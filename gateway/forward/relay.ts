@@ -67,7 +67,7 @@ export function relay(
 }
 
 function dispatchOptions(upstream: Upstream, request: RelayRequest): Dispatcher.DispatchOptions {
-  return {
+  const options: Dispatcher.DispatchOptions = {
     path: request.path,
     method: request.method as Dispatcher.HttpMethod,
     headers: request.fields,
@@ -76,8 +76,9 @@ function dispatchOptions(upstream: Upstream, request: RelayRequest): Dispatcher.
     // A guarded upload may take hours behind a head that came early.
     bodyTimeout: request.guard === undefined ? upstream.settings.timeouts.idleMs : 0,
     reset: request.body !== null && !expectsBody.has(request.method),
-    ...(request.servername === undefined ? {} : { servername: request.servername }),
   }
+  const { servername } = request
+  return servername === undefined ? options : Object.assign(options, { servername })
 }
 
 type Outcome = { resolve: (verdict?: Verdict) => void; reject: (error: GatewayError) => void }
@@ -95,9 +96,9 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   #aborted: Error | undefined
   /** The final head was written to the client. */
   #started = false
-  /** The head is still to be written, with `#first` of the body where that has come. */
+  /** The head is still to be written, with `#first` of the body, one character a byte, where that has come. */
   #holdsHead = false
-  #first: Buffer | undefined
+  #first = ''
   #stopListening: (() => void) | undefined
 
   constructor(exchange: Exchange, upstream: Upstream, request: RelayRequest, outcome: Outcome) {
@@ -129,12 +130,12 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     countForwarded(chunk.length)
     this.#exchange.bytesOut += chunk.length
     // Where the reply ends in what was read with its head, both leave in one write.
-    if (this.#holdsHead && this.#first === undefined && chunk.length <= joinedBytesMax) {
-      this.#first = chunk
+    if (this.#holdsHead && this.#first === '' && chunk.length <= joinedBytesMax) {
+      this.#first = chunk.toString('latin1')
       return
     }
-    this.#flush()
-    this.#write(controller, chunk)
+    this.onReadEnd()
+    this.#write(controller, this.connection?.reusesBytes ? Buffer.from(chunk) : chunk)
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {
@@ -147,13 +148,12 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     const trailers = fieldsOf(controller.rawTrailers)
     if (trailers.length > 0 && res.chunkedEncoding) res.addTrailers(pairsOf(trailers))
     if (body !== undefined && !body.complete) {
-      this.#flush()
+      this.onReadEnd()
       this.#exchange.linger(earlyReplyIdleMs)
-    } else if (this.#first !== undefined) {
+    } else if (this.#holdsHead) {
       this.#holdsHead = false
-      res.end(this.#first.toString('latin1'), 'latin1')
+      res.end(this.#first, 'latin1')
     } else {
-      this.#holdsHead = false
       res.end()
     }
     this.#settle()
@@ -197,19 +197,17 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     this.#exchange.isEndless = isEventStream(received)
     this.#holdsHead = true
     // An event stream's head must not wait for its first event.
-    queueMicrotask(() => this.#flush())
+    if (this.connection?.reusesBytes !== true) queueMicrotask(() => this.onReadEnd())
   }
 
   /** Writes the head, and the part of the body that was held with it. */
-  #flush(): void {
+  onReadEnd(): void {
     if (!this.#holdsHead) return
     this.#holdsHead = false
     const first = this.#first
-    this.#first = undefined
-    const { res } = this.#exchange
+    this.#first = ''
     // flushHeaders() would write the head in UTF-8; beside bytes it stays Latin-1.
-    if (first === undefined) res.write(nothing)
-    else this.#write(this.#controller, first)
+    this.#write(this.#controller, first === '' ? nothing : Buffer.from(first, 'latin1'))
   }
 
   #write(controller: Dispatcher.DispatchController | undefined, chunk: Buffer): void {
@@ -235,7 +233,7 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
       return
     }
     this.#settle()
-    this.#flush()
+    this.onReadEnd()
     const failure = upstreamFailure(this.#upstream.settings.name, this.#aborted ?? error)
     exchange.cause = error
     if (!this.#started) {

@@ -3,8 +3,19 @@
 import type { Socket } from 'node:net'
 import type { Dispatcher } from 'undici'
 
-/** What a dispatch handler gets to know of the connection that carries it. */
-export type ConnectionAware = { connection?: { readonly socket: Socket | undefined } }
+/** What carries one request at present. */
+export type Carrying = {
+  readonly socket: Socket | undefined
+  /** Parts of a body are overwritten after the call that passes them: what is kept must be copied. */
+  readonly reusesBytes: boolean
+}
+
+/** What a dispatch handler gets to know, beside undici's own events, of the connection that carries it. */
+export type ConnectionAware = {
+  connection?: Carrying
+  /** All that was read at one time was passed. Told only by connections that reuse their bytes. */
+  onReadEnd?(): void
+}
 
 type Dispatch = (
   options: Dispatcher.DispatchOptions,

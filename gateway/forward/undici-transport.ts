@@ -12,6 +12,7 @@ const keepAliveMs = 4_000
 
 class TrackedClient extends Client {
   socket: Socket | undefined
+  readonly reusesBytes = false
   override dispatch(
     options: Dispatcher.DispatchOptions,
     handler: Dispatcher.DispatchHandler & ConnectionAware,

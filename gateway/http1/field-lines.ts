@@ -18,13 +18,13 @@ const isToken = tableOf(/[!#$%&'*+\-.^_`|~0-9A-Za-z]/)
 const isValue = tableOf(/[\t\x20-\x7e\x80-\xff]/)
 
 /**
- * The fields from `at` on, as names and values in turn; the text ends with the CRLF of its last line. Throws
- * WireError.
+ * The fields from `start` to `end`, as names and values in turn; the CRLF of the last line stands before the
+ * end. Throws WireError.
  */
-export function readFieldLines(text: string, start: number): string[] {
+export function readFieldLines(text: string, start: number, end: number = text.length): string[] {
   const fields: string[] = []
   let at = start
-  while (at < text.length) {
+  while (at < end) {
     const nameEnd = skip(text, at, isToken)
     if (nameEnd === at || text.charCodeAt(nameEnd) !== colon) {
       throw new WireError('a field line has no name with a colon behind it')
@@ -44,11 +44,6 @@ export function readFieldLines(text: string, start: number): string[] {
 /** Where what a field value may hold ends. */
 export function skipValue(text: string, at: number): number {
   return skip(text, at, isValue)
-}
-
-/** Where a token ends. */
-export function skipToken(text: string, at: number): number {
-  return skip(text, at, isToken)
 }
 
 export function isLineEnd(text: string, at: number): boolean {

@@ -3,7 +3,7 @@
 // which reads or refuses it. So this one decides nothing: what it takes, that one takes with the same meaning
 // (the tests compare them). Pure.
 
-import { isLineEnd, readFieldLines, skipToken, WireError } from './field-lines.ts'
+import { isLineEnd, readFieldLines, WireError } from './field-lines.ts'
 
 export type PlainHead = {
   readonly method: string
@@ -15,7 +15,7 @@ export type PlainHead = {
 }
 
 /** They hardly ever have a body; one with a length or a coding is not plain either. */
-const plainMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS'])
+const plainMethods = ['GET', 'HEAD', 'DELETE', 'OPTIONS'] as const
 const version = ' HTTP/1.1'
 const slash = 0x2f
 const space = 0x20
@@ -24,17 +24,16 @@ const lastVisible = 0x7e
 
 /** Reads one whole head, its empty line included. Undefined: not plain. */
 export function readPlainHead(text: string, fieldsMax: number): PlainHead | undefined {
-  const methodEnd = skipToken(text, 0)
-  const method = text.slice(0, methodEnd)
-  if (!plainMethods.has(method) || text.charCodeAt(methodEnd) !== space) return undefined
-  const targetAt = methodEnd + 1
+  const method = plainMethods.find((one) => text.startsWith(one))
+  if (method === undefined || text.charCodeAt(method.length) !== space) return undefined
+  const targetAt = method.length + 1
   if (text.charCodeAt(targetAt) !== slash) return undefined
   let targetEnd = targetAt
   while (isVisible(text.charCodeAt(targetEnd))) targetEnd++
   if (!text.startsWith(version, targetEnd)) return undefined
   const lineEnd = targetEnd + version.length
   if (!isLineEnd(text, lineEnd)) return undefined
-  const fields = readFields(text.slice(lineEnd + 2, -2))
+  const fields = readFields(text, lineEnd + 2)
   if (fields === undefined || fields.length > 2 * fieldsMax) return undefined
   let closes = false
   for (let i = 0; i < fields.length; i += 2) {
@@ -63,9 +62,9 @@ function mayChangeMeaning({ length }: string): boolean {
   return length === 6 || length === 7 || length === 10 || length === 14 || length > 15
 }
 
-function readFields(text: string): string[] | undefined {
+function readFields(text: string, start: number): string[] | undefined {
   try {
-    return readFieldLines(text, 0)
+    return readFieldLines(text, start, text.length - 2)
   } catch (error) {
     if (error instanceof WireError) return undefined
     throw error

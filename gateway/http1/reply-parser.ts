@@ -65,10 +65,10 @@ export class ReplyParser {
     return this.#state === 'idle'
   }
 
-  /** Reads the next bytes of the connection. Throws WireError, and what the events throw. */
-  take(bytes: Buffer): void {
+  /** Reads the next bytes of the connection, up to `end`. Throws WireError, and what the events throw. */
+  take(bytes: Buffer, end: number = bytes.length): void {
     let at = 0
-    while (at < bytes.length) at = this.#step(bytes, at)
+    while (at < end) at = this.#step(bytes, at, end)
   }
 
   /** The server has closed its side. Throws WireError where the reply is not whole then. */
@@ -79,45 +79,46 @@ export class ReplyParser {
     this.#events.end(noFields)
   }
 
-  #step(bytes: Buffer, at: number): number {
+  #step(bytes: Buffer, at: number, end: number): number {
     switch (this.#state) {
       case 'head':
-        return this.#takeHead(bytes, at)
+        return this.#takeHead(bytes, at, end)
       case 'length':
       case 'chunk':
-        return this.#takeBody(bytes, at)
+        return this.#takeBody(bytes, at, end)
       case 'close':
-        this.#events.data(at === 0 ? bytes : bytes.subarray(at))
-        return bytes.length
+        this.#events.data(bytes.subarray(at, end))
+        return end
       case 'size':
-        return this.#takeSize(bytes, at)
+        return this.#takeSize(bytes, at, end)
       case 'chunk end':
         return this.#takeChunkEnd(bytes, at)
       case 'trailers':
-        return this.#takeTrailers(bytes, at)
+        return this.#takeTrailers(bytes, at, end)
       case 'idle':
         throw new WireError('bytes came that belong to no reply')
     }
   }
 
-  #takeHead(bytes: Buffer, at: number): number {
+  #takeHead(bytes: Buffer, at: number, end: number): number {
     if (this.#pending === undefined) {
-      const end = bytes.indexOf(headEnd, at, 'latin1')
-      if (end >= 0 && end - at <= headBytesMax) {
-        this.#readHead(bytes.toString('latin1', at, end + 2))
-        return end + headEnd.length
+      const headAt = bytes.indexOf(headEnd, at, 'latin1')
+      // What stands behind `end` is of an earlier read.
+      if (headAt >= 0 && headAt + headEnd.length <= end && headAt - at <= headBytesMax) {
+        this.#readHead(bytes.toString('latin1', at, headAt + 2))
+        return headAt + headEnd.length
       }
     }
     const before = this.#pending?.length ?? 0
-    const all = this.#append(bytes, at, headBytesMax)
-    const end = all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
-    if (end < 0) {
+    const all = this.#append(bytes.subarray(at, end), headBytesMax)
+    const headAt = all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
+    if (headAt < 0) {
       refuseHopeless(all.toString('latin1'))
-      return bytes.length
+      return end
     }
     this.#pending = undefined
-    this.#readHead(all.toString('latin1', 0, end + 2))
-    return at + end + headEnd.length - before
+    this.#readHead(all.toString('latin1', 0, headAt + 2))
+    return at + headAt + headEnd.length - before
   }
 
   #readHead(text: string): void {
@@ -188,27 +189,26 @@ export class ReplyParser {
     if (this.#state === 'length' && this.#left === 0) this.#end(noFields)
   }
 
-  #takeBody(bytes: Buffer, at: number): number {
-    const end = Math.min(bytes.length, at + this.#left)
-    this.#left -= end - at
-    this.#events.data(at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end))
-    if (this.#left > 0) return end
+  #takeBody(bytes: Buffer, at: number, end: number): number {
+    const partEnd = Math.min(end, at + this.#left)
+    this.#left -= partEnd - at
+    this.#events.data(bytes.subarray(at, partEnd))
+    if (this.#left > 0) return partEnd
     if (this.#state === 'length') this.#end(noFields)
     else if (this.#state === 'chunk') this.#state = 'chunk end'
-    return end
+    return partEnd
   }
 
-  #takeSize(bytes: Buffer, at: number): number {
-    const feed = bytes.indexOf(lineFeed, at)
+  #takeSize(bytes: Buffer, at: number, end: number): number {
+    const found = bytes.indexOf(lineFeed, at)
+    const feed = found < end ? found : -1
     const isWhole = feed >= 0 && this.#pending === undefined && feed - at <= chunkLineBytesMax
     const line = isWhole
       ? bytes.toString('latin1', at, feed)
-      : this.#append(
-          bytes.subarray(0, feed < 0 ? bytes.length : feed),
-          at,
-          chunkLineBytesMax,
-        ).toString('latin1')
-    if (feed < 0) return bytes.length
+      : this.#append(bytes.subarray(at, feed < 0 ? end : feed), chunkLineBytesMax).toString(
+          'latin1',
+        )
+    if (feed < 0) return end
     this.#pending = undefined
     const size = chunkSizePattern.exec(line)?.[1]
     if (size === undefined) throw new WireError('a chunk has no size')
@@ -230,24 +230,22 @@ export class ReplyParser {
   }
 
   /** Field lines, then an empty one; usually that alone. */
-  #takeTrailers(bytes: Buffer, at: number): number {
+  #takeTrailers(bytes: Buffer, at: number, end: number): number {
     const before = this.#pending?.length ?? 0
-    const all = this.#append(bytes, at, headBytesMax)
+    const all = this.#append(bytes.subarray(at, end), headBytesMax)
     const isEmpty = all.length >= 2 && all[0] === carriageReturn && all[1] === lineFeed
-    const end = isEmpty ? 0 : all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
-    if (end < 0) {
-      if (all[0] === lineFeed || hasBareFeed(all.toString('latin1')))
-        throw new WireError('a bare LF')
-      return bytes.length
+    const endAt = isEmpty ? 0 : all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
+    if (endAt < 0) {
+      if (hasBareFeed(all.toString('latin1'))) throw new WireError('a bare LF is in the trailers')
+      return end
     }
     this.#pending = undefined
-    this.#end(isEmpty ? noFields : readFieldLines(all.toString('latin1', 0, end + 2), 0))
-    return at + end + (isEmpty ? 2 : headEnd.length) - before
+    this.#end(isEmpty ? noFields : readFieldLines(all.toString('latin1', 0, endAt + 2), 0))
+    return at + endAt + (isEmpty ? 2 : headEnd.length) - before
   }
 
-  /** What is pending with the bytes from `at` on, which become pending. */
-  #append(bytes: Buffer, at: number, bytesMax: number): Buffer {
-    const fresh = bytes.subarray(at)
+  /** What is pending with more bytes behind it, which become pending. */
+  #append(fresh: Buffer, bytesMax: number): Buffer {
     const all = Buffer.concat(this.#pending === undefined ? [fresh] : [this.#pending, fresh])
     // A body may follow in the same read: it is not counted where the head's end is found.
     if (all.length > bytesMax && all.subarray(0, bytesMax + 4).indexOf(headEnd, 0, 'latin1') < 0) {

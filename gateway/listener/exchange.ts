@@ -2,13 +2,14 @@
 // Holds no policy. Replies that the gateway makes itself are written here (RFC 9112 9.6: a connection whose
 // request was not read whole is closed only after the client had time to see the reply).
 
-import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { GatewayError } from '../errors.ts'
+import type { Reconsider } from '../open-requests.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import type { Reply } from '../protocols/protocol.ts'
 import type { TokenRecord } from '../tokens/token.ts'
 import type { ClientBody } from './body.ts'
+import { makeRequestId } from './request-id.ts'
 
 /** A client that is to have read its reply before it sends on is not waited for longer than it is silent so long. */
 const silenceMs = 1_000
@@ -89,7 +90,10 @@ export class Exchange {
   firstByteAt: number | undefined
   cause: unknown
 
-  #abortListeners: Set<(error: GatewayError) => void> | undefined
+  /** Would the token, as it is now, still permit the request? */
+  reconsider: Reconsider | undefined
+
+  #abortListeners: ((error: GatewayError) => void)[] | undefined
   readonly #plain: { idleMs: number } | undefined
   #withdraw: ((error: GatewayError) => void) | undefined
   #aborted: GatewayError | undefined
@@ -101,16 +105,17 @@ export class Exchange {
     this.#plain = plain
     this.method = req.method ?? ''
     const sent = fieldValue(req.rawHeaders, 'x-request-id')
-    this.requestId = sent !== undefined && requestIdPattern.test(sent) ? sent : randomUUID()
+    this.requestId = sent !== undefined && requestIdPattern.test(sent) ? sent : makeRequestId()
   }
 
   /** Hears of an early end: a client that left, a stalled body, a bad chunk. Returns what stops the hearing. */
   onAbort(listener: (error: GatewayError) => void): () => void {
-    const listeners = this.#abortListeners ?? new Set()
-    this.#abortListeners = listeners
-    listeners.add(listener)
+    this.#abortListeners ??= []
+    this.#abortListeners.push(listener)
     if (this.#aborted !== undefined) listener(this.#aborted)
-    return () => void listeners.delete(listener)
+    return () => {
+      this.#abortListeners = this.#abortListeners?.filter((other) => other !== listener)
+    }
   }
 
   /** The side that is due may be silent for so long. */

@@ -22,8 +22,8 @@ const requestsAheadMax = 100
 const closeGraceMs = 2_000
 
 export type ListenerEvents = {
-  /** A head has come. Never rejects. */
-  readonly serve: (exchange: Exchange, trusted: TrustedProxies | undefined) => Promise<void>
+  /** A head has come. */
+  readonly serve: (exchange: Exchange, trusted: TrustedProxies | undefined) => void
   /** The head was refused by the parser, or by the connection's rules. */
   readonly refuse: (exchange: Exchange, error: GatewayError) => void
   /** A head that never became a request: the reply's bytes. */
@@ -208,7 +208,7 @@ export class Listener {
       }
       if (this.#draining && !req.socket.destroyed) exchange.limitIdle(checkIntervalMs)
     })
-    void this.#events.serve(exchange, this.#trusted)
+    this.#events.serve(exchange, this.#trusted)
   }
 
   #upgrade(req: IncomingMessage, socket: Socket, head: Buffer): void {

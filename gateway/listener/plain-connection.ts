@@ -84,11 +84,8 @@ export class PlainConnection {
       this.#host.handOver(this, chunk)
       return
     }
-    const reply = new PlainReply(this.socket, {
-      isHead: head.method === 'HEAD',
-      closes: head.closes,
-      keepAlive: this.#host.keepAlive,
-    })
+    const isHead = head.method === 'HEAD'
+    const reply = new PlainReply(this.socket, isHead, head.closes, this.#host.keepAlive)
     this.#reply = reply
     this.wasUsed = true
     const request = {

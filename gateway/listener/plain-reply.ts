@@ -28,15 +28,15 @@ export class PlainReply implements ReplyWriter {
   /** The head that is still to be written. */
   #head = ''
   #trailers = ''
-  #closeListeners: Listener[] = []
-  #drainListeners: Listener[] = []
+  #closeListeners: Listener[] | undefined
+  #drainListeners: Listener[] | undefined
 
   /** `keepAlive`: the fields of a reply whose connection stays. */
-  constructor(socket: Socket, request: { isHead: boolean; closes: boolean; keepAlive: string }) {
+  constructor(socket: Socket, isHead: boolean, closes: boolean, keepAlive: string) {
     this.#socket = socket
-    this.#isHead = request.isHead
-    this.#keepAlive = request.keepAlive
-    this.closes = request.closes
+    this.#isHead = isHead
+    this.#keepAlive = keepAlive
+    this.closes = closes
   }
 
   writeHead(status: number, fields: string[]): void {
@@ -119,19 +119,28 @@ export class PlainReply implements ReplyWriter {
   }
 
   once(event: 'close' | 'drain', listener: Listener): void {
-    const listeners = event === 'close' ? this.#closeListeners : this.#drainListeners
-    listeners.push(listener)
+    if (event === 'close') {
+      this.#closeListeners ??= []
+      this.#closeListeners.push(listener)
+    } else {
+      this.#drainListeners ??= []
+      this.#drainListeners.push(listener)
+    }
   }
 
   /** The connection takes more again. */
   drained(): void {
-    for (const listener of this.#drainListeners.splice(0)) listener()
+    const listeners = this.#drainListeners ?? []
+    this.#drainListeners = undefined
+    for (const listener of listeners) listener()
   }
 
   /** The reply has ended, or its connection. */
   closed(): void {
     this.writableEnded = true
-    for (const listener of this.#closeListeners.splice(0)) listener()
+    const listeners = this.#closeListeners ?? []
+    this.#closeListeners = undefined
+    for (const listener of listeners) listener()
   }
 
   #flushHead(): boolean {

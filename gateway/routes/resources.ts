@@ -16,8 +16,9 @@ export function readResources(
   match: Match,
   target: RequestTarget,
   method: string,
-): Map<string, string> {
+): ReadonlyMap<string, string> {
   const { captures, git, route } = match
+  if (route.resources === undefined && git === undefined && !hasEmpty(captures)) return captures
   const values = new Map<string, string>()
   if (route.resources === undefined) {
     for (const [name, value] of captures) if (value !== '') values.set(name, value)
@@ -34,6 +35,11 @@ export function readResources(
     values.set('repository', bareRepository(segments).slice(Math.max(first, 0)).join('/'))
   }
   return values
+}
+
+function hasEmpty(captures: ReadonlyMap<string, string>): boolean {
+  for (const value of captures.values()) if (value === '') return true
+  return false
 }
 
 function readSource(

@@ -11,19 +11,22 @@ type Destination = { write(piece: string): unknown; flushSync(): void }
 export class GatheredLines implements DestinationStream {
   readonly #destination: Destination
   readonly #pieceBytesMax: number
+  readonly #isStrict: boolean
   #piece = ''
   #bytes = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** Pieces of whole lines, of `pieceBytesMax` at most where no line is longer. */
-  constructor(destination: Destination, pieceBytesMax: number) {
+  /** Pieces of whole lines, of about `pieceBytesMax`; `isStrict`: no longer, where no line is. */
+  constructor(destination: Destination, pieceBytesMax: number, isStrict: boolean) {
     this.#destination = destination
     this.#pieceBytesMax = pieceBytesMax
+    this.#isStrict = isStrict
     process.on('exit', () => this.#end())
   }
 
   write(line: string): void {
-    const bytes = Buffer.byteLength(line)
+    // Only a few lines hold more than ASCII, and only a strict bound must know.
+    const bytes = this.#isStrict ? Buffer.byteLength(line) : line.length
     if (this.#bytes + bytes > this.#pieceBytesMax) this.flush()
     this.#piece += line
     this.#bytes += bytes

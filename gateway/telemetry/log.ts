@@ -16,15 +16,17 @@ export type Log = Logger
 export function makeLog(shared?: { readonly worker?: number }): Log {
   // A reader that stops costs lines, never memory without bound.
   const stdout = { dest: 1, sync: false, maxLength: bufferBytesMax }
-  const bytesMax = shared === undefined ? pieceBytesMax : sharedPieceBytesMax
-  const gathered = new GatheredLines(pino.destination({ ...stdout, maxWrite: bytesMax }), bytesMax)
+  const isShared = shared !== undefined
+  const bytesMax = isShared ? sharedPieceBytesMax : pieceBytesMax
+  const destination = pino.destination({ ...stdout, maxWrite: bytesMax })
+  const gathered = new GatheredLines(destination, bytesMax, isShared)
   return pino(
     {
       base: shared?.worker === undefined ? null : { worker: shared.worker },
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    shared === undefined ? gathered : { write: (line) => gathered.write(fitted(line)) },
+    isShared ? { write: (line) => gathered.write(fitted(line)) } : gathered,
   )
 }
 

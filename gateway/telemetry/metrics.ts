@@ -53,7 +53,9 @@ export class Metrics {
   /** The series of what was seen once, by all that their labels are made of. */
   readonly #requestSeries = new Map<string, RequestSeries>()
   readonly #decisionSeries = new Map<string, Count>()
-  readonly #lookupSeries = new Map<string, Count>()
+  /** Those of the last request, which the next one often shares. */
+  #last: LastSeries | undefined
+  readonly #lookupSeries = new Map<LookupTier, Map<LookupResult, Count>>()
   readonly #tierSeries = new Map<LookupTier, Distribution>()
   #dependencies = new Gauge({
     name: 'scopegate_dependency_up',
@@ -94,22 +96,26 @@ export class Metrics {
   /** A request has ended. */
   request(exchange: Exchange): void {
     const { startedAt, firstByteAt } = exchange
-    const series = this.#seriesOf(exchange)
+    const { series, decision } = this.#seriesOfLike(exchange)
     series.duration.observe((performance.now() - startedAt) / 1000)
     if (firstByteAt !== undefined) {
       series.firstByte ??= this.#firstByte.add(series.labels)
       series.firstByte.observe((firstByteAt - startedAt) / 1000)
     }
-    this.#decisionOf(exchange).value++
+    decision.value++
   }
 
   /** A tier answered a lookup, or did not. */
   lookup(tier: LookupTier, result: LookupResult, durationMs: number): void {
-    const key = `${tier} ${result}`
-    let count = this.#lookupSeries.get(key)
+    let results = this.#lookupSeries.get(tier)
+    if (results === undefined) {
+      results = new Map()
+      this.#lookupSeries.set(tier, results)
+    }
+    let count = results.get(result)
     if (count === undefined) {
       count = this.#lookups.add({ tier, result })
-      this.#lookupSeries.set(key, count)
+      results.set(result, count)
     }
     count.value++
     let duration = this.#tierSeries.get(tier)
@@ -132,6 +138,22 @@ export class Metrics {
   /** For the process that adds up those of several (workers/totals.ts). */
   figures(): Promise<Figures> {
     return this.#registry.getMetricsAsJSON()
+  }
+
+  #seriesOfLike(exchange: Exchange): LastSeries {
+    const { route, method, status, reason } = exchange
+    const last = this.#last
+    const isLike =
+      last !== undefined &&
+      last.route === route &&
+      last.method === method &&
+      last.status === status &&
+      last.reason === reason
+    if (isLike) return last
+    const series = this.#seriesOf(exchange)
+    const decision = this.#decisionOf(exchange)
+    this.#last = { route, method, status, reason, series, decision }
+    return this.#last
   }
 
   #seriesOf({ route = noRoute, method, status }: Exchange): RequestSeries {
@@ -158,6 +180,11 @@ export class Metrics {
     // Of a metric the registry uses its name and what it exports.
     this.#registry.registerMetric(metric as unknown as Counter)
   }
+}
+
+type LastSeries = Pick<Exchange, 'route' | 'method' | 'status' | 'reason'> & {
+  readonly series: RequestSeries
+  readonly decision: Count
 }
 
 type RequestSeries = {

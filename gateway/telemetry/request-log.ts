@@ -4,6 +4,7 @@
 
 import { type ErrorCode, errorTable, type GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
+import type { TokenRecord } from '../tokens/token.ts'
 import { type Log, linesOf } from './log.ts'
 
 /** How a request ended: let through, refused, or failed for reasons that are not the client's. */
@@ -16,6 +17,7 @@ export function outcomeOf(exchange: Exchange): 'permit' | 'deny' | 'error' {
 export class RequestLog {
   readonly #write: (line: string) => void
   readonly #bindings: string
+  readonly #holders = new WeakMap<TokenRecord, string>()
 
   constructor(log: Log) {
     const { write, bindings } = linesOf(log)
@@ -35,7 +37,7 @@ export class RequestLog {
       `"requestId":${quoted(exchange.requestId)},"route":${quotedOrNull(exchange.route)}` +
         `,"method":${quoted(exchange.method)},"path":${quotedOrNull(exchange.path)}` +
         `,"status":${exchange.status},"outcome":"${outcome}","reason":"${reason}"` +
-        `,"tokenId":${quotedOrNull(record?.id)},"subject":${quotedOrNull(record?.subject)}` +
+        this.#holder(record) +
         `,"address":${quoted(exchange.address)},"bytesIn":${bytesIn}` +
         `,"bytesOut":${exchange.bytesOut},"durationMs":${durationMs}` +
         `,"upstreamMs":${upstreamMs === undefined ? 'null' : rounded(upstreamMs)}` +
@@ -54,9 +56,20 @@ export class RequestLog {
       errorTable[error.code].level,
       `"requestId":${quoted(requestId)},"route":null,"method":null,"path":null` +
         `,"status":${error.status},"outcome":"deny","reason":"${error.code}"` +
-        `,"tokenId":null,"subject":null,"address":${quoted(address)},"bytesIn":0,"bytesOut":0` +
+        `${nobody},"address":${quoted(address)},"bytesIn":0,"bytesOut":0` +
         `,"durationMs":0,"upstreamMs":null${causeOf(error)}`,
     )
+  }
+
+  /** The fields of a token's record, written once. */
+  #holder(record: TokenRecord | undefined): string {
+    if (record === undefined) return nobody
+    let written = this.#holders.get(record)
+    if (written === undefined) {
+      written = `,"tokenId":${quoted(record.id)},"subject":${quoted(record.subject)}`
+      this.#holders.set(record, written)
+    }
+    return written
   }
 
   #line(level: string, fields: string): void {
@@ -66,6 +79,8 @@ export class RequestLog {
     )
   }
 }
+
+const nobody = ',"tokenId":null,"subject":null'
 
 let lastMs = 0
 let lastTime = ''

@@ -12,7 +12,14 @@ import { RecentChanges, sharedLifetimeMs } from './recent-changes.ts'
 import { RedisCache } from './redis.ts'
 import type { RedisLink } from './redis-link.ts'
 import type { TokenChange, TokenStore } from './store.ts'
-import { digestKey, isWellFormed, type Lookup, stateOf, type TokenRecord } from './token.ts'
+import {
+  digestKey,
+  isWellFormed,
+  type Lookup,
+  secretLengthMax,
+  stateOf,
+  type TokenRecord,
+} from './token.ts'
 
 const askAgainAfterMs = 1_000
 const readsPerLookupMax = 3
@@ -91,6 +98,16 @@ export class TokenLookup {
   find(secret: string, now: number, admit?: Admit): Lookup | Promise<Lookup> {
     if (!isWellFormed(secret)) return absent
     return this.#find(digestKey(secret), now, admit)
+  }
+
+  /** What memory knows of a secret; undefined: it must be asked for with `find`. */
+  recall(secret: string, now: number): Lookup | undefined {
+    // What is known needs no look at its checksum.
+    if (secret.length > secretLengthMax) return undefined
+    const known = this.#memory.known(digestKey(secret))
+    if (known === undefined || !this.#isServed(known, this.#clock())) return undefined
+    this.#observer.lookup?.('memory', 'hit', 0)
+    return judgeKnown(known, now)
   }
 
   /** As `find`, for the id of a token. */

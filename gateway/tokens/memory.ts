@@ -7,6 +7,8 @@ import type { Lookup, TokenRecord } from './token.ts'
 
 /** Unknown tokens remembered; each also ends after `absent` of the configuration. */
 export const absentEntriesMax = 10_000
+/** A record counts as used at its first read, and then at every so many. */
+const readsPerUse = 16
 
 /** A record, and when the authority was asked for it (monotonic clock, milliseconds). */
 export type Known = {
@@ -16,6 +18,8 @@ export type Known = {
   readonly active: Lookup
   /** While the authority fails, it is not asked again before this time. */
   askAgainAt: number
+  /** It was read so often since it counted as used. */
+  reads: number
 }
 
 export type Memory = {
@@ -36,10 +40,21 @@ export function createMemory(entries: number): Memory {
   const absents = new LRUCache<string, number>({ max: absentEntriesMax })
   const set = (key: string, record: TokenRecord, readAt: number): void => {
     absents.delete(key)
-    records.set(key, { record, readAt, active: { kind: 'active', record }, askAgainAt: 0 })
+    records.set(key, {
+      record,
+      readAt,
+      active: { kind: 'active', record },
+      askAgainAt: 0,
+      reads: 0,
+    })
   }
   return {
-    known: (key) => records.get(key),
+    known(key) {
+      const known = records.peek(key)
+      // To be moved to the front each time would cost a busy token more than it is worth.
+      if (known !== undefined && known.reads++ % readsPerUse === 0) records.get(key)
+      return known
+    },
     absentSince: (key) => absents.get(key),
     remember(key, record, readAt) {
       if (record !== undefined) {

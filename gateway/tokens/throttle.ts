@@ -59,6 +59,8 @@ export class TokenThrottle {
    * be `absent` and the address has spent what it may, or where too many lookups wait.
    */
   find(secret: string, address: string, now: number): Lookup | Promise<Lookup> {
+    const known = this.#lookup.recall(secret, now)
+    if (known !== undefined) return known
     const visit = new Visit()
     const answer = this.#lookup.find(secret, now, () => this.#admit(visit, address))
     if (answer instanceof Promise) return this.#settle(answer, visit, address)

@@ -9,8 +9,9 @@ import type { ProtocolRequest, Reply } from '../protocol.ts'
 /** The reply to a preflight; undefined where the request is none, or the route says no `cors`. */
 export function answerPreflight({ match, method, fields }: ProtocolRequest): Reply | undefined {
   const { cors, allow } = match.route
+  if (cors === undefined || method !== 'OPTIONS') return undefined
   const asked = fieldValue(fields, 'access-control-request-method')
-  if (cors === undefined || method !== 'OPTIONS' || asked === undefined) return undefined
+  if (asked === undefined) return undefined
   const shared = corsFields(match.route, fields)
   if (shared.length === 0) return { status: 204, fields: ['Vary', 'Origin'], body: '' }
   const isByMethod = match.route.protocol === 'rest' && !allow.has('*')
@@ -23,8 +24,9 @@ export function answerPreflight({ match, method, fields }: ProtocolRequest): Rep
 
 /** What lets a browser show a reply to the page that asked; empty for an origin that is not listed. */
 export function corsFields(route: Route, fields: readonly string[]): string[] {
+  if (route.cors === undefined) return []
   const origin = fieldValue(fields, 'origin')
-  if (route.cors === undefined || origin === undefined) return []
+  if (origin === undefined) return []
   const { origins } = route.cors
   if (origins.includes('*')) return ['Access-Control-Allow-Origin', '*']
   if (!origins.includes(origin)) return []
