@@ -1,9 +1,6 @@
-#!/usr/bin/env node
 // From argv to a command and its exit code (sysexits.h for 78). Only here, and on
 // a second signal while the gateway drains, does the process end.
 
-import { enableCompileCache } from 'node:module'
-import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import type { CommandIo } from './commands/command.ts'
 import { CommandFailure } from './commands/failure.ts'
@@ -17,10 +14,6 @@ const io: CommandIo = {
   stdin: process.stdin,
   environment: process.env,
 }
-
-// Never the system's folder for temporary files: what others can write there would be run here. Where the
-// folder cannot be written to, Node does without.
-enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/compile', import.meta.url)))
 
 /** Each command loads what it needs when it is called; all of them only for their help. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {

@@ -23,6 +23,9 @@ import type { TokenStore } from './tokens/store.ts'
 import { TokenThrottle } from './tokens/throttle.ts'
 import { readVersion } from './version.ts'
 
+/** The page of metrics is loaded so long after the start, or when it is asked for. */
+const metricsDelayMs = 1_000
+
 export class Gateway {
   #configuration: Configuration
   #log: Log
@@ -92,7 +95,9 @@ export class Gateway {
       },
     })
     try {
-      return await this.#listen()
+      const urls = await this.#listen()
+      setTimeout(() => void this.metrics.load(), metricsDelayMs).unref()
+      return urls
     } catch (error) {
       await this.end()
       throw error

@@ -1,10 +1,10 @@
 // The end of every request that is not forwarded: any error becomes one of the closed table, said in the
 // language of the route's protocol. What is not ours to tell stays in the log.
 
-import { STATUS_CODES } from 'node:http'
 import type { Decision } from './decision/access.ts'
 import { GatewayError } from './errors.ts'
 import type { Exchange } from './listener/exchange.ts'
+import { STATUS_CODES } from './node-http.ts'
 import { git } from './protocols/git/git.ts'
 import type { Protocol, ProtocolRequest, Reply } from './protocols/protocol.ts'
 import { registry } from './protocols/registry/registry.ts'

@@ -16,7 +16,7 @@ import { type DemoTokenName, demoTokens, thingsToTry } from './tries.ts'
 const usualPort = 8080
 
 const project = fileURLToPath(new URL('../..', import.meta.url))
-const cli = join(project, 'gateway', 'cli.ts')
+const cli = join(project, 'gateway', 'main.js')
 const cache = join(project, 'var', 'demo')
 
 /** Host names and addresses that the route map takes from the environment stay as the map has them. */

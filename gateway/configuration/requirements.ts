@@ -1,9 +1,9 @@
 // What a route permits, by method or by action: `allow`, made into requirements. Pure. A method or action
 // that is not listed stays denied; nothing here widens what was written.
 
-import { METHODS } from 'node:http'
 import type { Requirement } from '../decision/access.ts'
 import type { ScopeCatalog } from '../decision/scope.ts'
+import { METHODS } from '../node-http.ts'
 import type { Route } from '../routes/route.ts'
 import { explainIssues, nearest } from './complaints.ts'
 import {

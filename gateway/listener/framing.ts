@@ -2,8 +2,8 @@
 // (RFC 9112 2.3, 6.1 to 6.3; RFC 9110 10.1.1). The parser has refused much already; this refuses what it
 // lets through. Pure.
 
-import { METHODS } from 'node:http'
 import { GatewayError } from '../errors.ts'
+import { METHODS } from '../node-http.ts'
 
 /** The parts of a parsed head that framing is told from. */
 export type Head = {

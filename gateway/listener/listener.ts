@@ -1,10 +1,11 @@
 // One listening address: connections, heads and early ends, as HTTP/1.1 (RFC 9112). It hands whole heads to
 // the pipeline and answers by itself only what the parser refuses. It decides nothing.
 
-import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import type { ListenSettings, ServerSettings } from '../configuration/configuration.ts'
 import { GatewayError } from '../errors.ts'
+import { createServer, makeServerResponse } from '../node-http.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import { buildTrustedProxies, type TrustedProxies } from './address.ts'
 import { Exchange } from './exchange.ts'
@@ -32,7 +33,7 @@ export type ListenerEvents = {
 
 export class Listener {
   readonly settings: ListenSettings
-  #server: http.Server
+  #server: HttpServer
   #events: ListenerEvents
   #trusted: TrustedProxies | undefined
   #exchanges = new Map<Socket, Exchange>()
@@ -50,7 +51,7 @@ export class Listener {
     this.#events = events
     this.#trusted = buildTrustedProxies(settings.trustedProxies)
     this.#connectionsMax = server.limits.connectionsPerAddress
-    this.#server = http.createServer({
+    this.#server = createServer({
       requireHostHeader: false,
       insecureHTTPParser: false,
       maxHeaderSize: server.limits.headBytes,
@@ -237,7 +238,7 @@ export class Listener {
   ): void {
     socket.on('error', () => socket.destroy())
     this.#inTurn(socket, () => {
-      const res = new http.ServerResponse(req)
+      const res = makeServerResponse(req)
       res.shouldKeepAlive = false
       res.assignSocket(socket)
       res.on('finish', () => leave(socket))

@@ -1,8 +1,9 @@
 // The management listener: liveness and readiness for supervisors and load balancers, never on the public
 // address. Readiness says whether to send requests here; an outage behind the gateway is no reason not to.
 
-import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type AddressInfo, isIPv6 } from 'node:net'
+import { createServer } from '../node-http.ts'
 
 const plainText = 'text/plain; charset=utf-8'
 
@@ -22,7 +23,7 @@ export async function startManagement(
   settings: { readonly host: string; readonly port: number },
   state: ManagementState,
 ): Promise<{ readonly url: string; stop(): Promise<void> }> {
-  const server = http.createServer((req, res) => {
+  const server = createServer((req, res) => {
     // Whoever asks how the gateway does must not be what ends it.
     answer(req, res, state).catch((error: unknown) => send(res, 500, `${error}\n`))
   })

@@ -1,8 +1,8 @@
 // The reply to a plain request, written straight to its connection (RFC 9112 6, 7): what node:http's
 // ServerResponse does for the gateway, without its layers. Head and first bytes leave in one write.
 
-import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
+import { STATUS_CODES } from '../node-http.ts'
 import type { ReplyWriter } from './exchange.ts'
 
 /** Names of tokens, values of visible signs, spaces and what is beyond ASCII: nothing that ends a line. */

@@ -1,5 +1,5 @@
-// Log lines on their way to a destination that writes at once: they are gathered for a moment, since a write
-// for each would cost more than all else that a small request takes.
+// Log lines on their way to a destination that writes at once: those of requests are gathered for a moment,
+// since a write for each would cost more than all else that a small request takes.
 
 import type { DestinationStream } from 'pino'
 
@@ -24,7 +24,13 @@ export class GatheredLines implements DestinationStream {
     process.on('exit', () => this.#end())
   }
 
+  /** A line that is waited for: all that was gathered goes with it. */
   write(line: string): void {
+    this.gather(line)
+    this.flush()
+  }
+
+  gather(line: string): void {
     // Only a few lines hold more than ASCII, and only a strict bound must know.
     const bytes = this.#isStrict ? Buffer.byteLength(line) : line.length
     if (this.#bytes + bytes > this.#pieceBytesMax) this.flush()

@@ -1,8 +1,8 @@
 // The log: JSON lines on stdout. Never a token, a secret, an Authorization value or a query.
 
-import pino, { type DestinationStream, type Logger } from 'pino'
+import pino, { type Logger } from 'pino'
 import { GatheredLines } from './gathered-lines.ts'
-import { fitted, sharedPieceBytesMax } from './whole-lines.ts'
+import { FittedLines, sharedPieceBytesMax } from './whole-lines.ts'
 
 const bufferBytesMax = 16 * 2 ** 20
 const pieceBytesMax = 64 * 1024
@@ -26,19 +26,19 @@ export function makeLog(shared?: { readonly worker?: number }): Log {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    isShared ? { write: (line) => gathered.write(fitted(line)) } : gathered,
+    isShared ? new FittedLines(gathered) : gathered,
   )
 }
 
-/** Where a log's lines go, and what each of them holds behind its time. */
+/** Takes a line that nobody waits for, and what each line of the log holds behind its time. */
 export function linesOf(log: Log): {
-  readonly write: (line: string) => void
+  readonly gather: (line: string) => void
   readonly bindings: string
 } {
   const inside = log as unknown as Record<symbol, unknown>
-  const destination = inside[pino.symbols.streamSym] as DestinationStream
+  const lines = inside[pino.symbols.streamSym] as GatheredLines | FittedLines
   return {
-    write: (line) => destination.write(line),
+    gather: (line) => lines.gather(line),
     bindings: inside[pino.symbols.chindingsSym] as string,
   }
 }

@@ -1,16 +1,10 @@
 // Metrics for Prometheus, in base units. Labels are routes, methods, statuses and codes: closed sets. They
 // never hold paths, tokens or addresses.
 
-import {
-  type Counter,
-  collectDefaultMetrics,
-  Gauge,
-  type MetricObjectWithValues,
-  type MetricValueWithName,
-  Registry,
-} from '@prometheus-io/client'
+import type { Registry } from '@prometheus-io/client'
 import type { Exchange } from '../listener/exchange.ts'
 import type { LookupResult, LookupTier } from '../tokens/observer.ts'
+import type { Figures, State } from './registry.ts'
 import { outcomeOf } from './request-log.ts'
 import {
   type Count,
@@ -25,11 +19,10 @@ const requestSeconds = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1
 const lookupSeconds = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5]
 const noRoute = 'none'
 
-/** What a page is made of, as data that can be sent to another process. */
-export type Figures = readonly MetricObjectWithValues<MetricValueWithName<string>>[]
-
 export class Metrics {
-  #registry = new Registry()
+  readonly #state: State
+  readonly #dependencies = new Map<string, boolean>()
+  #registry: Promise<Registry> | undefined
   #duration = new HistogramSeries(
     'http_server_request_duration_seconds',
     'Time from the head of a request to the end of its reply.',
@@ -57,40 +50,23 @@ export class Metrics {
   #last: LastSeries | undefined
   readonly #lookupSeries = new Map<LookupTier, Map<LookupResult, Count>>()
   readonly #tierSeries = new Map<LookupTier, Distribution>()
-  #dependencies = new Gauge({
-    name: 'scopegate_dependency_up',
-    help: 'Whether what the gateway depends on answers: 1 or 0.',
-    labelNames: ['name'],
-    aggregator: 'min',
-    registers: [this.#registry],
-  })
-
   /** `openStreams` counts the requests under way when the page is asked for. */
   constructor(version: string, openStreams: () => number) {
-    collectDefaultMetrics({ register: this.#registry })
-    for (const metric of [this.#duration, this.#firstByte, this.#decisions]) this.#register(metric)
-    for (const metric of [this.#lookups, this.#lookupDuration]) this.#register(metric)
-    new Gauge({
-      name: 'scopegate_open_streams',
-      help: 'Requests under way.',
-      registers: [this.#registry],
-      collect() {
-        this.set(openStreams())
-      },
-    })
-    new Gauge({
-      name: 'scopegate_build_info',
-      help: 'The version that runs, as a label.',
-      labelNames: ['version'],
-      aggregator: 'first',
-      registers: [this.#registry],
-    }).set({ version }, 1)
-    new Gauge({
-      name: 'scopegate_config_last_reload_successful',
-      help: 'Whether the configuration was good when it was last read: 1 or 0.',
-      aggregator: 'min',
-      registers: [this.#registry],
-    }).set(1)
+    this.#state = { version, openStreams, dependencies: this.#dependencies }
+  }
+
+  /** Begins to collect Node's own figures. */
+  load(): Promise<Registry> {
+    this.#registry ??= import('./registry.ts').then(({ makeRegistry }) =>
+      makeRegistry(this.#state, [
+        this.#duration,
+        this.#firstByte,
+        this.#decisions,
+        this.#lookups,
+        this.#lookupDuration,
+      ]),
+    )
+    return this.#registry
   }
 
   /** A request has ended. */
@@ -127,17 +103,18 @@ export class Metrics {
   }
 
   dependency(name: string, up: boolean): void {
-    this.#dependencies.set({ name }, up ? 1 : 0)
+    this.#dependencies.set(name, up)
   }
 
   /** The page, and its Content-Type. */
   async page(): Promise<{ readonly type: string; readonly text: string }> {
-    return { type: this.#registry.contentType, text: await this.#registry.metrics() }
+    const registry = await this.load()
+    return { type: registry.contentType, text: await registry.metrics() }
   }
 
   /** For the process that adds up those of several (workers/totals.ts). */
-  figures(): Promise<Figures> {
-    return this.#registry.getMetricsAsJSON()
+  async figures(): Promise<Figures> {
+    return await (await this.load()).getMetricsAsJSON()
   }
 
   #seriesOfLike(exchange: Exchange): LastSeries {
@@ -174,11 +151,6 @@ export class Metrics {
     const count = this.#decisions.add({ route, outcome: outcomeOf(exchange), reason })
     this.#decisionSeries.set(key, count)
     return count
-  }
-
-  #register(metric: CounterSeries | HistogramSeries): void {
-    // Of a metric the registry uses its name and what it exports.
-    this.#registry.registerMetric(metric as unknown as Counter)
   }
 }
 

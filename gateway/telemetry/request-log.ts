@@ -15,13 +15,13 @@ export function outcomeOf(exchange: Exchange): 'permit' | 'deny' | 'error' {
 }
 
 export class RequestLog {
-  readonly #write: (line: string) => void
+  readonly #gather: (line: string) => void
   readonly #bindings: string
   readonly #holders = new WeakMap<TokenRecord, string>()
 
   constructor(log: Log) {
-    const { write, bindings } = linesOf(log)
-    this.#write = write
+    const { gather, bindings } = linesOf(log)
+    this.#gather = gather
     this.#bindings = bindings
   }
 
@@ -74,7 +74,7 @@ export class RequestLog {
 
   #line(level: string, fields: string): void {
     const time = writeNow()
-    this.#write(
+    this.#gather(
       `{"level":"${level}","time":"${time}"${this.#bindings},${fields},"msg":"request"}\n`,
     )
   }

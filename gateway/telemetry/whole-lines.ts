@@ -1,8 +1,27 @@
 // Log lines of several processes on one stdout: none is ever torn by another's. The system writes so many
 // bytes to a pipe in one piece (PIPE_BUF, pipe(7)): every write holds whole lines and is no longer.
 
+import type { DestinationStream } from 'pino'
+import type { GatheredLines } from './gathered-lines.ts'
+
 /** Of Linux, and at least that much of the other systems' sockets and files. */
 export const sharedPieceBytesMax = 4_096
+
+export class FittedLines implements DestinationStream {
+  readonly #lines: GatheredLines
+
+  constructor(lines: GatheredLines) {
+    this.#lines = lines
+  }
+
+  write(line: string): void {
+    this.#lines.write(fitted(line))
+  }
+
+  gather(line: string): void {
+    this.#lines.gather(fitted(line))
+  }
+}
 
 /** The line, or one with the same fields that fits into one piece: its longest values are cut and end in `…`. */
 export function fitted(line: string): string {

@@ -18,7 +18,7 @@
 
 import { hash, randomBytes } from 'node:crypto'
 import { isIPv4, isIPv6, SocketAddress } from 'node:net'
-import { RateLimiterMemory, RateLimiterQueue, type RateLimiterRes } from 'rate-limiter-flexible'
+import type { RateLimiterMemory, RateLimiterQueue, RateLimiterRes } from 'rate-limiter-flexible'
 import { GatewayError } from '../errors.ts'
 import type { TokenLookup } from './lookup.ts'
 import { isWellFormed, type Lookup } from './token.ts'
@@ -41,14 +41,7 @@ const bucketCount = 32_768
 export class TokenThrottle {
   readonly #lookup: TokenLookup
   readonly #key = randomBytes(16).toString('latin1')
-  readonly #spent = new RateLimiterMemory({ points: pointsMax, duration: windowSeconds })
-  readonly #turns = new RateLimiterQueue(
-    new RateLimiterMemory({
-      points: pacedLookupsPerSecond * pacingSeconds,
-      duration: pacingSeconds,
-    }),
-    { maxQueueSize: pacedLookupsWaitingMax },
-  )
+  #limits: Promise<Limits> | undefined
 
   constructor(lookup: TokenLookup) {
     this.#lookup = lookup
@@ -74,7 +67,8 @@ export class TokenThrottle {
     visit.excess = await this.#spend(visit.bucket, lookupPoints)
     if (visit.excess === undefined) return
     try {
-      await this.#turns.removeTokens(1)
+      const { turns } = await this.#load()
+      await turns.removeTokens(1)
     } catch (cause) {
       throw new GatewayError(
         'too_many_requests',
@@ -91,7 +85,8 @@ export class TokenThrottle {
     } finally {
       // A known token costs nothing, and neither does an outage.
       if (visit.bucket !== undefined && lookup?.kind !== 'absent') {
-        await this.#spent.reward(visit.bucket, lookupPoints)
+        const { spent } = await this.#load()
+        await spent.reward(visit.bucket, lookupPoints)
       }
     }
     if (lookup.kind !== 'absent') return lookup
@@ -108,8 +103,9 @@ export class TokenThrottle {
 
   /** Undefined, or the state of a bucket that has spent more than it may. */
   async #spend(bucket: string, points: number): Promise<RateLimiterRes | undefined> {
+    const { spent } = await this.#load()
     try {
-      await this.#spent.consume(bucket, points)
+      await spent.consume(bucket, points)
       return undefined
     } catch (excess) {
       if (excess instanceof Error) throw excess
@@ -117,9 +113,28 @@ export class TokenThrottle {
     }
   }
 
+  /** Loaded at the first token that memory does not know. */
+  #load(): Promise<Limits> {
+    this.#limits ??= import('rate-limiter-flexible').then(makeLimits)
+    return this.#limits
+  }
+
   #bucketOf(address: string): string {
     const digest = hash('sha256', this.#key + networkOf(address), 'buffer')
     return String(digest.readUInt32BE(0) % bucketCount)
+  }
+}
+
+type Limits = { readonly spent: RateLimiterMemory; readonly turns: RateLimiterQueue }
+
+function makeLimits(limiters: typeof import('rate-limiter-flexible')): Limits {
+  const pace = new limiters.RateLimiterMemory({
+    points: pacedLookupsPerSecond * pacingSeconds,
+    duration: pacingSeconds,
+  })
+  return {
+    spent: new limiters.RateLimiterMemory({ points: pointsMax, duration: windowSeconds }),
+    turns: new limiters.RateLimiterQueue(pace, { maxQueueSize: pacedLookupsWaitingMax }),
   }
 }
 

@@ -5,7 +5,7 @@
 import type { Configuration } from '../configuration/configuration.ts'
 import { buildScopeCatalog, type ScopeDeclaration } from '../decision/scope.ts'
 import type { Check } from '../listener/management.ts'
-import type { Figures } from '../telemetry/metrics.ts'
+import type { Figures } from '../telemetry/registry.ts'
 
 /** From the primary. */
 export type Order =

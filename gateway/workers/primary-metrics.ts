@@ -1,7 +1,7 @@
 // What the primary counts by itself: its workers.
 
 import { Counter, Gauge, Registry } from '@prometheus-io/client'
-import type { Figures } from '../telemetry/metrics.ts'
+import type { Figures } from '../telemetry/registry.ts'
 
 export class PrimaryMetrics {
   #registry = new Registry()

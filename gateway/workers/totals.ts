@@ -2,7 +2,7 @@
 // what it had said last is kept. What it counted after that was on no page, and is lost if it was killed.
 
 import { AggregatorRegistry, type Registry } from '@prometheus-io/client'
-import type { Figures } from '../telemetry/metrics.ts'
+import type { Figures } from '../telemetry/registry.ts'
 
 export class Totals {
   /** Sums over the workers that ended. */

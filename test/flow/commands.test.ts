@@ -8,7 +8,7 @@ import { type Finished, run } from '../servers/command.ts'
 import { projectFolder } from '../servers/gateway.ts'
 import { makeFolder, removeFolder } from '../servers/lifetime.ts'
 
-const cli = join(projectFolder, 'gateway', 'cli.ts')
+const cli = join(projectFolder, 'gateway', 'main.js')
 const foundries = join(projectFolder, 'config', 'routes', 'foundries.yaml')
 
 const folder = makeFolder('commands')

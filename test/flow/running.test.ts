@@ -16,7 +16,7 @@ import { freePort, until } from '../servers/ready.ts'
 import { type Recorder, startRecorder } from '../servers/recorder.ts'
 import { makeToken } from '../tokens/records.ts'
 
-const cli = join(projectFolder, 'gateway', 'cli.ts')
+const cli = join(projectFolder, 'gateway', 'main.js')
 /** A running gateway sees a change of a token within so long. */
 const changeMs = 1_000
 const uploadPieces = 10

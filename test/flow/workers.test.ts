@@ -28,7 +28,7 @@ import { type Connection, connect, wholeReplyBytes } from '../servers/raw-client
 import { until } from '../servers/ready.ts'
 import { type Recorder, startRecorder } from '../servers/recorder.ts'
 
-const cli = join(projectFolder, 'gateway', 'cli.ts')
+const cli = join(projectFolder, 'gateway', 'main.js')
 /** A running gateway sees a change of a token within so long. */
 const changeMs = 1_000
 /** Connections spread by chance: so many reach both of two workers. */

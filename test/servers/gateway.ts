@@ -109,7 +109,7 @@ export async function startGateway(
   }
 }
 
-const cli = join(projectFolder, 'gateway', 'cli.ts')
+const cli = join(projectFolder, 'gateway', 'main.js')
 
 /** Halves the start of the many processes of a test; Node keeps it by the content of the sources. */
 const compileCache = join(projectFolder, 'node_modules', '.cache', 'compile')

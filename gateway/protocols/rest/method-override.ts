@@ -2,8 +2,8 @@
 // Some upstreams obey them, so a request is judged as what it may become: refused, or decided and forwarded
 // as that method, or (for an upstream that does not honour them) let be, as the route says.
 
-import { METHODS } from 'node:http'
 import { GatewayError } from '../../errors.ts'
+import { METHODS } from '../../node-http.ts'
 import type { Route } from '../../routes/route.ts'
 import { fieldValue, fieldValues } from '../fields.ts'
 import { addField } from '../form-field.ts'

@@ -9,7 +9,7 @@ import { fillAuthority } from '../authority.ts'
 import { type Bench, scope, tokenField, writeScope } from '../scene.ts'
 import type { Peer, Running } from './peer.ts'
 
-export const cli = join(projectFolder, 'gateway', 'cli.ts')
+export const cli = join(projectFolder, 'gateway', 'main.js')
 
 export const scopegate: Peer = {
   name: 'Scopegate',
