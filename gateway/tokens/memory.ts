@@ -36,8 +36,10 @@ export type Memory = {
 
 /** A memory for `entries` records at most. */
 export function createMemory(entries: number): Memory {
-  const records = new LRUCache<string, Known>({ max: entries })
-  const absents = new LRUCache<string, number>({ max: absentEntriesMax })
+  // By size: room for `max` entries would be laid out at once, and take longer than most of the start.
+  const one = (): number => 1
+  const records = new LRUCache<string, Known>({ maxSize: entries, sizeCalculation: one })
+  const absents = new LRUCache<string, number>({ maxSize: absentEntriesMax, sizeCalculation: one })
   const set = (key: string, record: TokenRecord, readAt: number): void => {
     absents.delete(key)
     records.set(key, {
