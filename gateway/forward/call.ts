@@ -132,7 +132,7 @@ export class Call implements Dispatcher.DispatchController {
     const { socket } = carrier
     let bytes = 0
     const resume = (): void => {
-      carrier.deadline = Number.POSITIVE_INFINITY
+      if (!this.hasHead) carrier.deadline = Number.POSITIVE_INFINITY
       body.resume()
     }
     body.on('data', (chunk: Buffer) => {

@@ -39,6 +39,8 @@ export class Connection implements ReplyEvents {
   readonly #parser: ReplyParser
   #call: Call | undefined
   #isConnected = false
+  /** The reply was whole, and the connection may carry another request. */
+  #mayRest = false
 
   constructor(options: ConnectionOptions) {
     this.#options = options
@@ -108,14 +110,14 @@ export class Connection implements ReplyEvents {
     call.release()
     this.#call = undefined
     this.deadline = Number.POSITIVE_INFINITY
-    const isReusable = call.isSent && call.options.reset !== true && this.#parser.keepsAlive
-    if (isReusable) this.#rest()
-    else this.socket.destroy()
+    this.#mayRest = call.isSent && call.options.reset !== true && this.#parser.keepsAlive
+    if (!this.#mayRest) this.socket.destroy()
     if (!call.isSent) dropBody(call, new Error('the reply came before the end of the body'))
     call.handler.onResponseEnd?.(call, {})
   }
 
   #rest(): void {
+    this.#mayRest = false
     const { keepAliveSeconds } = this.#parser
     const ms =
       keepAliveSeconds === undefined
@@ -153,6 +155,8 @@ export class Connection implements ReplyEvents {
   #read(bytes: number): boolean {
     try {
       this.#parser.take(readBuffer, bytes)
+      // Not before: bytes behind a reply must not be taken for the answer to what is sent next.
+      if (this.#mayRest) this.#rest()
       this.#call?.handler.onReadEnd?.()
     } catch (error) {
       this.fail(error as Error)

@@ -108,6 +108,23 @@ t.test('plain requests sent ahead are answered in their order', async (t) => {
   t.strictSame(seen(), targets)
 })
 
+t.test('bytes behind a reply are never the answer to the next request', async (t) => {
+  const forged = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged'
+  const raw = `HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue${forged}`
+  upstream.respond(({ target }) => (target === '/public/first' ? { raw } : undefined))
+  t.teardown(() => upstream.respond(() => undefined))
+  const connection = await connect(gateway.url)
+  t.teardown(() => connection.close())
+  connection.write(writeRequest('GET /public/first') + writeRequest('GET /public/second'))
+  await until(
+    'both replies',
+    () => connection.received().match(/HTTP\/1\.1 /g)?.length === 2 || undefined,
+  )
+  t.match(connection.received(), /true/)
+  t.notMatch(connection.received(), /forged/)
+  t.match(connection.received(), /"target":"\/public\/second"/)
+})
+
 t.test('a reply without a length is chunked, with its trailers', async (t) => {
   upstream.respond(() => ({ chunks: ['ab', 'c'], trailers: ['X-Sum', '3'] }))
   t.teardown(() => upstream.respond(() => undefined))

@@ -6,7 +6,7 @@ import net, { type AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
 import { readPlainHead } from '../../gateway/http1/plain-head.ts'
-import { search } from '../protocols/git/search.ts'
+import { search } from '../search.ts'
 import { requestHeads } from './wire.ts'
 
 const fieldsMax = 100

@@ -7,7 +7,7 @@ import t from 'tap'
 import { Client } from 'undici'
 import { WireError } from '../../gateway/http1/field-lines.ts'
 import { headBytesMax, ReplyParser } from '../../gateway/http1/reply-parser.ts'
-import { cut, places, search } from '../protocols/git/search.ts'
+import { cut, places, search } from '../search.ts'
 import { replies } from './wire.ts'
 
 type Read = {

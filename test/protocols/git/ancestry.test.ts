@@ -10,7 +10,7 @@ import {
   reachedMax,
 } from '../../../gateway/protocols/git/ancestry.ts'
 import { BoundExceeded } from '../../../gateway/protocols/git/bound.ts'
-import { search } from './search.ts'
+import { search } from '../../search.ts'
 
 type Commits = ReadonlyMap<string, readonly string[]>
 

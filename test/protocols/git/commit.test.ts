@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { parseParents } from '../../../gateway/protocols/git/commit.ts'
+import { mutate, mutations, search } from '../../search.ts'
 import { createGitClient } from '../../servers/git-client.ts'
 import { commitText, type GitObject, makeObject, packOf, person } from './pack-writer.ts'
-import { mutate, mutations, search } from './search.ts'
 
 const client = createGitClient()
 t.teardown(() => client.remove())

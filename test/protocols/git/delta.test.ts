@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { applyDelta } from '../../../gateway/protocols/git/delta.ts'
+import { mutate, mutations, search } from '../../search.ts'
 import { createGitClient } from '../../servers/git-client.ts'
 import {
   deltaBetween,
@@ -17,7 +18,6 @@ import {
   writeInstruction,
   writeSize,
 } from './pack-writer.ts'
-import { mutate, mutations, search } from './search.ts'
 
 const client = createGitClient()
 t.teardown(() => client.remove())

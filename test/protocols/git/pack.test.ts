@@ -18,9 +18,9 @@ import {
   type PackEntry,
   PackParser,
 } from '../../../gateway/protocols/git/pack.ts'
+import { cut, mutate, mutations, places, search } from '../../search.ts'
 import { createGitClient } from '../../servers/git-client.ts'
 import { insertAll, makeObject, PackWriter, packOf, streams } from './pack-writer.ts'
-import { cut, mutate, mutations, places, search } from './search.ts'
 
 const client = createGitClient()
 t.teardown(() => client.remove())

@@ -10,6 +10,7 @@ import { GatewayError } from '../../../gateway/errors.ts'
 import type { Question } from '../../../gateway/protocols/git/ancestry.ts'
 import { BoundExceeded } from '../../../gateway/protocols/git/bound.ts'
 import { Proof, type ProofProgress } from '../../../gateway/protocols/git/proof.ts'
+import { cut, mutate, mutations, places, search } from '../../search.ts'
 import { createGitClient } from '../../servers/git-client.ts'
 import { type History, histories, reachable, tidy, wild, writeHistory } from './history.ts'
 import {
@@ -21,7 +22,6 @@ import {
   PackWriter,
   packOf,
 } from './pack-writer.ts'
-import { cut, mutate, mutations, places, search } from './search.ts'
 
 const client = createGitClient()
 t.teardown(() => client.remove())

@@ -15,9 +15,9 @@ import {
   writePush,
 } from '../../../gateway/protocols/git/receive-pack.ts'
 import type { RequestBody } from '../../../gateway/protocols/protocol.ts'
+import { cut, type Mutation, mutate, mutations, places, search } from '../../search.ts'
 import { createGitClient } from '../../servers/git-client.ts'
 import { packOf, zeroId } from './pack-writer.ts'
-import { cut, type Mutation, mutate, mutations, places, search } from './search.ts'
 
 const client = createGitClient()
 t.teardown(() => client.remove())

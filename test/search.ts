@@ -1,4 +1,4 @@
-// How far the properties of git's readers are searched. CI plays the same few cases each time; `FC_SEED`
+// How far the properties of readers are searched. CI plays the same few cases each time; `FC_SEED`
 // plays others, `FC_TIMES` so many times as many of them (`FC_TIMES=100` takes some minutes).
 
 import fc from 'fast-check'
