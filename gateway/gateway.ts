@@ -23,6 +23,8 @@ import type { TokenStore } from './tokens/store.ts'
 import { TokenThrottle } from './tokens/throttle.ts'
 import { readVersion } from './version.ts'
 
+/** Records are read again after 80 to 100 % of `fresh`. */
+const freshSpread = 0.2
 /** The page of metrics is loaded so long after the start, or when it is asked for. */
 const metricsDelayMs = 1_000
 
@@ -52,6 +54,7 @@ export class Gateway {
     const { redis, cache } = configuration.tokens
     this.#lookup = new TokenLookup(this.#store, cache, {
       redis: redis && createRedisLink(redis),
+      spread: freshSpread,
       observer: {
         lookup: (tier, result, durationMs) => this.metrics.lookup(tier, result, durationMs),
         dependency: (name, isUp, reason) => this.#redisIs(name, isUp, reason),

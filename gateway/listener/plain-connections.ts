@@ -7,6 +7,8 @@ import { PlainConnection, type PlainHost } from './plain-connection.ts'
 
 /** Time limits act up to twice so much late. */
 const checkIntervalMs = 500
+/** A request may be on its way when the time that the client was told of ends. */
+const keepAliveMarginMs = 1_000
 
 export type PlainSettings = {
   readonly headBytesMax: number
@@ -89,7 +91,7 @@ export class PlainConnections {
       } else if (this.#isDraining) {
         if (now - activeAt >= drainingMs) socket.destroy()
       } else if (wasUsed) {
-        if (now - activeAt >= keepAliveMs) socket.destroy()
+        if (now - activeAt >= keepAliveMs + keepAliveMarginMs) socket.destroy()
       } else if (now - activeAt >= headMs) {
         this.#events.silent(socket)
       }

@@ -13,8 +13,8 @@ import type { TokenStore, TokenUse } from './store.ts'
 export const useIntervalMs = 30_000
 /** How often what was noted is written. */
 export const writeIntervalMs = 2_000
-/** A transaction of so many holds the process and the authority's lock for a few milliseconds. */
-export const usesPerWriteMax = 500
+/** A transaction of so many holds the process and the authority's lock for some three milliseconds. */
+export const usesPerWriteMax = 100
 /** Tokens remembered, written or not; beyond them the one that was used longest ago is forgotten. */
 export const tokensMax = 50_000
 

@@ -42,6 +42,11 @@ export type LookupOptions = {
   /** The shared cache; it is connected when the following begins, and closed with the lookup. */
   readonly redis?: RedisLink | undefined
   readonly observer?: LookupObserver
+  /**
+   * Part of `fresh` by which the authority's answers count as older, at random: tokens that were read at one
+   * time, as after a start, are not all read again at one time. 0: none.
+   */
+  readonly spread?: number
 }
 
 /** Asked before a lookup that memory cannot answer; where it rejects, nobody is asked. */
@@ -55,6 +60,7 @@ export class TokenLookup {
   readonly #cache: TokenSettings['cache']
   readonly #clock: () => number
   readonly #observer: LookupObserver
+  readonly #spreadMs: number
   readonly #memory: Memory
   readonly #shared: RedisCache | undefined
   readonly #changes: RecentChanges
@@ -67,6 +73,7 @@ export class TokenLookup {
 
   constructor(store: TokenStore, cache: TokenSettings['cache'], options: LookupOptions = {}) {
     const { clock = () => performance.now(), now = Date.now, redis, observer = {} } = options
+    this.#spreadMs = (options.spread ?? 0) * cache.freshMs
     this.#store = store
     this.#cache = cache
     this.#clock = clock
@@ -206,10 +213,11 @@ export class TokenLookup {
       const record = await this.#askAuthority(key, readAt)
       if (flight.isSuperseded) continue
       if (record !== undefined) this.#keys.set(record, key)
-      this.#memory.remember(key, record, readAt)
+      const countsFrom = record === undefined ? readAt : readAt - Math.random() * this.#spreadMs
+      this.#memory.remember(key, record, countsFrom)
       if (record !== undefined && key.length !== idLength) {
         const digest = Buffer.from(key, 'latin1')
-        this.#shared?.fill(digest, record, this.#clock() - readAt, position)
+        this.#shared?.fill(digest, record, this.#clock() - countsFrom, position)
       }
       return record
     }

@@ -18,7 +18,7 @@ const cache = { entries: 100, freshMs: 30_000, staleMs: 60_000, absentMs: 5_000 
 const now = madeAt + 1
 
 /** A lookup over a real authority, whose questions are counted and can be held back. */
-function openLookup(t: Test, settings: Partial<typeof cache> = {}) {
+function openLookup(t: Test, settings: Partial<typeof cache> = {}, spread = 0) {
   count += 1
   const file = join(folder, `${count}.db`)
   const store = openSqliteStore(file, { busyMs: requestBusyMs })
@@ -38,7 +38,8 @@ function openLookup(t: Test, settings: Partial<typeof cache> = {}) {
       }
     },
   })
-  const lookup = new TokenLookup(counting, { ...cache, ...settings }, { clock: () => time.now })
+  const options = { clock: () => time.now, spread }
+  const lookup = new TokenLookup(counting, { ...cache, ...settings }, options)
   t.teardown(async () => {
     lookup.close()
     await store.close()
@@ -119,6 +120,27 @@ t.test('the state is judged on each call', async (t) => {
   t.match(lookup.find(revoked.secret, now), { kind: 'revoked', record: revoked.record })
   t.equal(asked.find, 2)
 })
+
+t.test(
+  'tokens that were read at one time are read again at several, none later than fresh',
+  async (t) => {
+    const spread = 0.2
+    const { store, lookup, asked, time } = openLookup(t, {}, spread)
+    const tokens = await Promise.all(Array.from({ length: 50 }, () => addToken(store)))
+    const begun = time.now
+    const askedAfter = async (ms: number): Promise<number> => {
+      time.now = begun + ms
+      const before = asked.find
+      for (const { secret } of tokens) await lookup.find(secret, now)
+      return asked.find - before
+    }
+    t.equal(await askedAfter(0), tokens.length)
+    t.equal(await askedAfter(cache.freshMs * (1 - spread) - 1), 0)
+    const some = await askedAfter(cache.freshMs * (1 - spread / 2))
+    t.ok(some > 0 && some < tokens.length, `${some} of ${tokens.length}`)
+    t.equal(some + (await askedAfter(cache.freshMs)), tokens.length)
+  },
+)
 
 t.test('a record is fresh for its time only, however often it is read', async (t) => {
   const { lookup, store, asked, time } = openLookup(t)
