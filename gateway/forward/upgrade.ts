@@ -14,8 +14,10 @@ import { replyFields } from './headers.ts'
 import type { Upstream } from './upstreams.ts'
 import { acceptOf, closeFrame, FrameFollower, goingAway, policyViolation } from './websocket.ts'
 
-/** A peer that does not take its close frame is cut off after so long; while it takes a message, only where its permit has ended. */
+/** A peer whose permit has ended is cut off after so long. */
 const closeGraceMs = 1_000
+/** One that is told to go away may finish, unless it has taken nothing for so long. */
+const finishGraceMs = 5_000
 
 export type UpgradeRequest = {
   readonly path: string
@@ -257,8 +259,12 @@ function close(client: Socket, upstream: Duplex, follower: FrameFollower, goodby
     queueMicrotask(() => {
       upstream.unpipe(follower)
       follower.unpipe(client)
+      client.unpipe(upstream)
       client.end(goodbye)
       upstream.destroy()
+      // What it still sends is dropped: unread, it would hide the end, and a reset could overtake the goodbye.
+      client.on('end', () => client.destroy())
+      client.resume()
     })
   })
 }
@@ -266,10 +272,13 @@ function close(client: Socket, upstream: Duplex, follower: FrameFollower, goodby
 /** `mayFinish`: a client that still takes the message under way is waited for, as long as it does. */
 function cutLate(client: Socket, mayFinish: boolean): void {
   let taken = client.bytesWritten - client.writableLength
-  const timer = setInterval(() => {
-    const before = taken
-    taken = client.bytesWritten - client.writableLength
-    if (!mayFinish || taken === before) client.destroy()
-  }, closeGraceMs)
+  const timer = setInterval(
+    () => {
+      const before = taken
+      taken = client.bytesWritten - client.writableLength
+      if (!mayFinish || taken === before) client.destroy()
+    },
+    mayFinish ? finishGraceMs : closeGraceMs,
+  )
   client.once('close', () => clearInterval(timer))
 }
