@@ -6,10 +6,9 @@ import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { fieldValue } from '../protocols/fields.ts'
+import { expectsBody } from './expects-body.ts'
 import type { ConnectionAware } from './transport.ts'
 
-/** A server may take them to have a body; without a length some refuse them (RFC 9110 8.6). */
-const expectsBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'PROPFIND', 'PROPPATCH'])
 /** A body in one buffer leaves with the head in one write up to this size. */
 const joinedBytesMax = 16 * 1024
 

@@ -10,6 +10,7 @@ import type { GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
 import { fieldValue, fieldValues } from '../protocols/fields.ts'
 import type { FieldList, Guard, Verdict } from '../protocols/protocol.ts'
+import { expectsBody } from './expects-body.ts'
 import { badReply, checkReply, isConnectionLost, upstreamFailure } from './failure.ts'
 import { GuardedReply } from './guarded-reply.ts'
 import { fieldsOf, replyFields } from './headers.ts'
@@ -21,9 +22,6 @@ const earlyReplyIdleMs = 2_000
 const nothing = Buffer.alloc(0)
 /** The first part of a body waits for its end in the same read up to this size. */
 const joinedBytesMax = 16 * 1024
-
-/** Of other methods a server may overlook the body and read it as a request: its connection is not used again. */
-const expectsBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'PROPFIND', 'PROPPATCH'])
 
 export type RelayRequest = {
   readonly method: string
@@ -75,6 +73,7 @@ function dispatchOptions(upstream: Upstream, request: RelayRequest): Dispatcher.
     headersTimeout: request.headersTimeoutMs,
     // A guarded upload may take hours behind a head that came early.
     bodyTimeout: request.guard === undefined ? upstream.settings.timeouts.idleMs : 0,
+    // A server that overlooks the body would read it as a request: its connection is not used again.
     reset: request.body !== null && !expectsBody.has(request.method),
   }
   const { servername } = request

@@ -94,7 +94,12 @@ export class PlainReply implements ReplyWriter {
     if (rest !== '') this.#socket.write(rest, 'latin1')
     // The system has taken all of it, as a rule.
     if (this.#socket.writableLength === 0) this.#finish()
-    else this.#socket.write('', () => this.#finish())
+    else {
+      // Of a client that leaves first, the end of its connection is told.
+      this.#socket.write('', (error) => {
+        if (!error) this.#finish()
+      })
+    }
   }
 
   flushHeaders(): void {

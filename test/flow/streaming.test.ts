@@ -328,5 +328,7 @@ t.test('1,000 requests that their clients leave, at every stage, leave nothing o
     for (const client of clients) client.close()
   }
   await until('all are closed', () => descriptors() <= before.gateway || undefined)
-  t.ok(hose.open <= before.upstream)
+  // Its own side of the connections closes a moment later.
+  await until('the upstream has none left', () => hose.open <= before.upstream || undefined)
+  t.pass()
 })
