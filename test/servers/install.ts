@@ -75,6 +75,18 @@ const testNeeds: readonly Need[] = [
     homebrew: 'skopeo',
     reason: 'a client that pushes and pulls images',
   },
+  {
+    program: 'podman',
+    debian: ['podman'],
+    homebrew: undefined,
+    reason: 'another one, which keeps images; it runs no containers here',
+  },
+  {
+    program: 'buildah',
+    debian: ['buildah'],
+    homebrew: undefined,
+    reason: 'a third one; it builds nothing here',
+  },
   { program: 'curl', debian: ['curl'], homebrew: 'curl', reason: 'a REST client' },
   {
     program: 'redis-server',

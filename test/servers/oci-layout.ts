@@ -9,8 +9,11 @@ import { gzipSync } from 'node:zlib'
 export type OciImage = {
   /** As skopeo takes it. */
   readonly source: string
+  readonly folder: string
   /** Of the manifest. */
   readonly digest: string
+  /** Digest of the configuration, by which clients name an image that they keep. */
+  readonly config: string
   /** Of the layers, in order. */
   readonly layers: readonly string[]
 }
@@ -50,7 +53,9 @@ export function writeOciLayout(folder: string, layerBytes: readonly number[]): O
   writeFileSync(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}')
   return {
     source: `oci:${folder}:latest`,
+    folder,
     digest: manifest.digest,
+    config: config.digest,
     layers: layers.map(({ digest }) => digest),
   }
 }

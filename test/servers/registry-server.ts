@@ -1,7 +1,7 @@
 // A container registry as it is run behind a gateway: distribution's own, without authentication,
 // deletion allowed, blobs in a folder. Knows nothing of tokens.
 
-import { writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { makeFolder, plainEnvironment, removeFolder, type Server, startServer } from './lifetime.ts'
 import { until } from './ready.ts'
@@ -18,6 +18,8 @@ export type RegistryServer = {
   readonly port: number
   /** Every request that was answered before this call, in the order of the answers. */
   requests(): Promise<readonly RegistryRequest[]>
+  /** All that it stores, a line each: tags, manifests, layers, what they name, blobs and open uploads. */
+  stored(): readonly string[]
   stop(): Promise<void>
 }
 
@@ -25,7 +27,8 @@ export type RegistryServer = {
 export async function startRegistry(): Promise<RegistryServer> {
   const folder = makeFolder('registry')
   const file = join(folder, 'registry.yml')
-  writeFileSync(file, registryConfiguration(join(folder, 'data')))
+  const data = join(folder, 'data')
+  writeFileSync(file, registryConfiguration(data))
   const server = await startServer('docker-registry', ['serve', file], {
     env: plainEnvironment({ OTEL_TRACES_EXPORTER: 'none', HOME: folder }),
   })
@@ -45,6 +48,7 @@ export async function startRegistry(): Promise<RegistryServer> {
       )
       return parseLog(server.output()).filter(({ uri }) => !uri.startsWith('/v2/?marker='))
     },
+    stored: () => storedBelow(data),
     stop: async () => {
       await server.stop()
       removeFolder(folder)
@@ -64,6 +68,17 @@ function parseLog(output: string): RegistryRequest[] {
   return [...output.matchAll(/^\S+ - \S+ \[[^\]]+\] "(\S+) (\S+) HTTP\/[\d.]+" (\d{3}) /gm)].map(
     ([, method, uri, status]) => ({ method: method!, uri: uri!, status: Number(status) }),
   )
+}
+
+/** A link holds the digest that it names; of the other files the size tells whether they have changed. */
+function storedBelow(data: string): string[] {
+  const entries = readdirSync(data, { recursive: true, encoding: 'utf8' }).sort()
+  return entries.flatMap((entry) => {
+    const path = join(data, entry)
+    if (entry.endsWith('/link')) return [`${entry} ${readFileSync(path, 'utf8')}`]
+    const found = statSync(path)
+    return found.isFile() ? [`${entry} ${found.size}`] : []
+  })
 }
 
 function registryConfiguration(data: string): string {
