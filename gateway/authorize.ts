@@ -1,7 +1,7 @@
 // The stages in the middle of a request's life: the token's record, and the decision on what the head asks
 // for. Called by the pipeline, in its order.
 
-import { readCredentials } from './credentials/credentials.ts'
+import { type Credentials, readCredentials } from './credentials/credentials.ts'
 import type { Access, Decision, Denial, Rights } from './decision/access.ts'
 import { decide, describeDenial } from './decision/decide.ts'
 import { GatewayError } from './errors.ts'
@@ -9,8 +9,10 @@ import type { Exchange } from './listener/exchange.ts'
 import type { Reconsider } from './open-requests.ts'
 import type { Intent, ProtocolRequest } from './protocols/protocol.ts'
 import type { Progress } from './refusal.ts'
+import type { Route } from './routes/route.ts'
 import type { Snapshot } from './snapshot.ts'
-import { type Lookup, writeTime } from './tokens/token.ts'
+import { readGrant } from './tokens/grant.ts'
+import { type Lookup, type TokenRecord, writeTime } from './tokens/token.ts'
 
 /** What a request without a token may do. */
 export const nobody: Rights = { scopes: [], resources: null, allowedIps: null }
@@ -28,22 +30,77 @@ export function authenticate(
   if (isMet(intent, isPublic)) return undefined
   const { rawHeaders } = exchange.req
   const found = readCredentials(rawHeaders, target.query, match.route.credentials)
-  if (found.kind === 'none') {
-    if (needsNoToken(intent)) return undefined
+  if (found.kind === 'none' && needsNoToken(intent)) return undefined
+  if (found.kind === 'grant')
+    return acceptGrant(snapshot, exchange, intent, match.route, found.value)
+  return acceptToken(snapshot, exchange, found)
+}
+
+/** As `authenticate`, for credentials of which a service knows: resolves with the record of their token. */
+export async function authenticateAs(
+  snapshot: Snapshot,
+  exchange: Exchange,
+  credentials: Credentials,
+): Promise<TokenRecord> {
+  await acceptToken(snapshot, exchange, credentials)
+  return exchange.record as TokenRecord
+}
+
+function acceptToken(
+  snapshot: Snapshot,
+  exchange: Exchange,
+  presented: Credentials,
+): Promise<void> | undefined {
+  if (presented.kind === 'none') {
     throw new GatewayError('token_required', 'a token is required; none was sent')
   }
   exchange.presented = true
-  if (found.kind === 'malformed') {
+  if (presented.kind === 'malformed') {
     throw new GatewayError(
       'invalid_token',
       'the Basic credentials are not base64; send the token as the password',
     )
   }
-  const answer = snapshot.throttle.find(found.secret, exchange.address, Date.now())
+  if (presented.kind === 'grant') {
+    throw new GatewayError('invalid_token', grantFaults.foreign)
+  }
+  const answer = snapshot.throttle.find(presented.secret, exchange.address, Date.now())
   if (answer instanceof Promise) return answer.then((lookup) => useRecord(exchange, lookup))
   useRecord(exchange, answer)
   return undefined
 }
+
+/** Finds the token that a grant stands for, by its id: what it may do is what the token may do now. */
+function acceptGrant(
+  snapshot: Snapshot,
+  exchange: Exchange,
+  intent: Intent,
+  route: Route,
+  value: string,
+): Promise<void> | undefined {
+  exchange.presented = true
+  const now = Date.now()
+  const service = route.tokenRoute === undefined ? undefined : route.name
+  const reading = readGrant(value, service, snapshot.grantKey, now)
+  if (reading.kind !== 'good') throw new GatewayError('invalid_token', grantFaults[reading.kind])
+  exchange.grant = reading.grant
+  const { tokenId } = reading.grant
+  if (tokenId === undefined) {
+    if (needsNoToken(intent)) return undefined
+    throw new GatewayError('token_required', 'a token is required; the grant is without one')
+  }
+  const answer = snapshot.lookup.findById(tokenId, now)
+  if (answer instanceof Promise) return answer.then((lookup) => useRecord(exchange, lookup))
+  useRecord(exchange, answer)
+  return undefined
+}
+
+const grantFaults = {
+  forged: 'the grant was not made by this gateway',
+  expired: 'the grant has expired; ask the token service for another one',
+  early: 'the grant is not good yet; the clocks of the gateways differ',
+  foreign: 'a grant is good at the /v2/ of its own registry alone',
+} as const
 
 function useRecord(exchange: Exchange, lookup: Lookup): void {
   if (lookup.kind === 'absent') throw new GatewayError('invalid_token', 'the token is unknown')

@@ -66,6 +66,7 @@ export class Gateway {
       throttle: new TokenThrottle(this.#lookup),
       open: this.#open,
       lastUse: this.#lastUse,
+      grantKey: configuration.tokens.grantKey ?? this.#store.grantKey,
     })
   }
 

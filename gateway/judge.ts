@@ -12,7 +12,7 @@ import { readFraming } from './listener/framing.ts'
 import { readTarget } from './listener/target.ts'
 import type { Intent, ProtocolRequest } from './protocols/protocol.ts'
 import { readHeadOverride } from './protocols/rest/method-override.ts'
-import { protocols } from './refusal.ts'
+import { speakerOf } from './refusal.ts'
 import { buildMatcher, type Matcher } from './routes/matcher.ts'
 import { checkRouteRules, findRoute } from './routes/rules.ts'
 
@@ -96,7 +96,7 @@ function judgeRequest(
     route.protocol === 'rest' ? readHeadOverride(route, method, [], target.query) : method
   const match = findRoute(matcher, target, asked)
   const request: ProtocolRequest = { method: asked, target, match, fields: pushType }
-  const intent = withQuestion(protocols[route.protocol].read(request), request, question)
+  const intent = withQuestion(speakerOf(route).read(request), request, question)
   const shared = { route: route.name, path: target.path, required: requiredScopes(intent.accesses) }
   const isPublic = intent.accesses.every(({ requirement }) => requirement?.kind === 'public')
   if (question.inactive !== undefined && !isPublic) {

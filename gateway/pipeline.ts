@@ -17,9 +17,13 @@ import {
   readBodyOverride,
   readHeadOverride,
 } from './protocols/rest/method-override.ts'
-import { type Progress, protocols, refuse } from './refusal.ts'
+import { type Progress, refuse, speakerOf } from './refusal.ts'
 import { checkRouteRules, findRoute } from './routes/rules.ts'
+import { serveBuiltIn } from './services/serve.ts'
 import type { Snapshot, SnapshotUpstream } from './snapshot.ts'
+
+/** A client of a service may be silent for so long in the middle of its request. */
+const serviceIdleMs = 60_000
 
 /** Serves one request to its end. Never rejects. */
 export async function serve(
@@ -33,6 +37,7 @@ export async function serve(
     const received = req.rawHeaders
     const origin = readClientOrigin(req.socket.remoteAddress ?? '', 'http', received, trusted)
     exchange.address = origin.address
+    progress.origin = origin
     const framing = readFraming(req)
     if (framing.hasBody) exchange.body = new ClientBody(exchange.incoming, framing.length)
 
@@ -41,14 +46,16 @@ export async function serve(
 
     const match = findRoute(snapshot.matcher, target, exchange.method)
     exchange.route = match.route.name
-    const facing = snapshot.upstreams.get(match.route.upstream) as SnapshotUpstream
-    exchange.limitIdle(facing.upstream.settings.timeouts.idleMs)
+    const { service, upstream } = match.route
+    const facing =
+      service === undefined ? (snapshot.upstreams.get(upstream) as SnapshotUpstream) : undefined
+    exchange.limitIdle(facing?.upstream.settings.timeouts.idleMs ?? serviceIdleMs)
 
     const fields = withoutNominated(received)
     let request: ProtocolRequest = { method: exchange.method, target, match, fields }
     progress.request = request
     checkRouteRules(match.route, target, exchange.method, framing.hasBody)
-    const protocol = protocols[match.route.protocol]
+    const speaker = speakerOf(match.route)
     const known = readMethod(exchange, request)
     const early = known instanceof Promise ? await known : known
     request = become(early.method, request, snapshot)
@@ -59,7 +66,7 @@ export async function serve(
       exchange.reply(preflight)
       return
     }
-    let intent = protocol.read(request)
+    let intent = speaker.read(request)
 
     const permitted = permit(snapshot, exchange, request, intent, progress)
     if (permitted !== undefined) await permitted
@@ -73,9 +80,14 @@ export async function serve(
         request = become(late.method, request, snapshot)
         progress.request = request
         exchange.method = late.method
-        intent = protocol.read(request)
+        intent = speaker.read(request)
         await permit(snapshot, exchange, request, intent, progress)
       }
+    }
+    if (facing === undefined) {
+      exchange.continue()
+      await serveBuiltIn(snapshot, exchange, request)
+      return
     }
     const journey: Journey = { snapshot, exchange, origin, request, intent, facing }
     exchange.continue()
@@ -114,6 +126,8 @@ function permit(
 ): Promise<void> | undefined {
   const decideAndEnter = (): void => {
     checkDecision(snapshot, exchange, intent, progress)
+    if (exchange.grant !== undefined)
+      speakerOf(request.match.route).checkGrant?.(request, exchange.grant)
     snapshot.open.enter(exchange, reconsiderLater(snapshot, exchange, intent))
   }
   const looking = authenticate(snapshot, exchange, intent, request)
@@ -168,6 +182,7 @@ async function inspect(journey: Journey): Promise<Inspected | undefined> {
     ...contextOf(journey),
     body,
     isLimited: (key) => exchange.record?.resources?.[key] !== undefined,
+    grant: exchange.grant,
     refresh: () => snapshot.open.renew(exchange, snapshot.lookup),
   })
 }

@@ -3,6 +3,7 @@
 
 import type { Decision } from './decision/access.ts'
 import { GatewayError } from './errors.ts'
+import type { ClientOrigin } from './listener/address.ts'
 import type { Exchange } from './listener/exchange.ts'
 import { STATUS_CODES } from './node-http.ts'
 import { git } from './protocols/git/git.ts'
@@ -11,11 +12,24 @@ import { registry } from './protocols/registry/registry.ts'
 import { corsFields } from './protocols/rest/cors.ts'
 import { rest } from './protocols/rest/rest.ts'
 import type { Route } from './routes/route.ts'
+import { services } from './services/services.ts'
 
-export const protocols: Readonly<Record<Route['protocol'], Protocol>> = { rest, git, registry }
+const protocols: Readonly<Record<Route['protocol'], Protocol>> = { rest, git, registry }
+
+/** Who reads the requests of a route, and says its refusals. */
+export function speakerOf({
+  service,
+  protocol,
+}: Route): Pick<Protocol, 'read' | 'refuse' | 'checkGrant'> {
+  return service === undefined ? protocols[protocol] : services[service]
+}
 
 /** What the stages have found out, for those that follow and for the refusal. */
-export type Progress = { request?: ProtocolRequest; decision?: Decision }
+export type Progress = {
+  request?: ProtocolRequest
+  decision?: Decision
+  origin?: ClientOrigin
+}
 
 /** Replies to a request that failed, unless its client left or has part of a reply already. */
 export function refuse(exchange: Exchange, error: unknown, progress: Progress): void {
@@ -49,14 +63,17 @@ export function refuse(exchange: Exchange, error: unknown, progress: Progress): 
 function replyTo(
   failure: GatewayError,
   exchange: Exchange,
-  { request, decision }: Progress,
+  { request, decision, origin }: Progress,
 ): Reply {
-  const protocol = request === undefined ? rest : protocols[request.match.route.protocol]
-  const reply = protocol.refuse(failure, {
+  const speaker = request === undefined ? rest : speakerOf(request.match.route)
+  const reply = speaker.refuse(failure, {
     requestId: exchange.requestId,
     presented: exchange.presented,
     ...(decision?.outcome === 'deny' ? { denial: decision } : {}),
     ...(request === undefined ? {} : { request }),
+    ...(request === undefined || origin === undefined
+      ? {}
+      : { requestUrl: `${origin.scheme}://${origin.host ?? request.target.authority}` }),
   })
   const shared = request === undefined ? [] : corsFields(request.match.route, request.fields)
   return shared.length === 0 ? reply : { ...reply, fields: [...reply.fields, ...shared] }

@@ -15,6 +15,8 @@ export type Services = {
   readonly throttle: TokenThrottle
   readonly open: OpenRequests
   readonly lastUse: LastUse
+  /** Signs grants, and tells those of this gateway. */
+  readonly grantKey: Buffer
 }
 
 export type Snapshot = Services & {

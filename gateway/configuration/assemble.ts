@@ -8,9 +8,9 @@ import type { Configuration } from './configuration.ts'
 import { type Complain, type LocatedMap, locate, type SourceFile } from './positions.ts'
 import { readRoutes } from './routes.ts'
 import { readScopes } from './scopes.ts'
+import { type ReadBeside, readSecret } from './secret.ts'
 import { configurationSchema } from './sections.ts'
 import { writeDuration } from './units.ts'
-import type { ReadBeside } from './upstream-settings.ts'
 import { placeholderUpstreams, readUpstreams } from './upstreams.ts'
 
 export type Assembly = {
@@ -84,15 +84,38 @@ export function assemble(assembly: Assembly, complain: Complain): Configuration 
         absentMs: cache?.absent ?? 0,
       },
       lifetime: { defaultMs: lifetime?.default ?? 0, maxMs: lifetime?.max ?? 0 },
+      grantKey: readGrantKey(root, assembly.readBeside, complain),
     },
     credentials: carriers,
     upstreams: declared
       ? upstreams.settings
-      : placeholderUpstreams(routes.map((route) => route.upstream)),
+      : placeholderUpstreams(routes.flatMap((one) => (one.upstream === '' ? [] : [one.upstream]))),
     scopes: catalog,
     routes,
     examples,
   }
+}
+
+/** HMAC-SHA-256 is as strong as 32 bytes (RFC 7518 3.2). */
+const grantKeyCharactersMin = 32
+
+function readGrantKey(
+  root: LocatedMap,
+  readBeside: ReadBeside,
+  complain: Complain,
+): Buffer | undefined {
+  const tokens = root.entries.get('tokens')?.value
+  const entry = tokens?.kind === 'map' ? tokens.entries.get('grantKey') : undefined
+  if (entry === undefined) return undefined
+  const key = readSecret('grantKey', entry, readBeside, complain)
+  if (key === undefined) return undefined
+  if (key.length < grantKeyCharactersMin) {
+    complain(
+      entry.value.place,
+      `\`grantKey\`: expected at least ${grantKeyCharactersMin} characters, such as those of \`openssl rand -hex 32\``,
+    )
+  }
+  return Buffer.from(key, 'utf8')
 }
 
 type Address = { readonly host: string; readonly port: number }

@@ -47,6 +47,8 @@ export type TokenSettings = {
     readonly absentMs: number
   }
   readonly lifetime: { readonly defaultMs: number; readonly maxMs: number }
+  /** Signs grants in place of the authority's own key. */
+  readonly grantKey: Buffer | undefined
 }
 
 export type RedisSettings = {

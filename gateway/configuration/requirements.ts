@@ -15,11 +15,12 @@ import {
   type Place,
   plain,
 } from './positions.ts'
-import { actionsByProtocol, allow, requirement } from './route-map.ts'
-import { absent, oneOf } from './schema.ts'
+import { actionsByProtocol, allow, methodsByService, requirement } from './route-map.ts'
+import { oneOf } from './schema.ts'
 import { checkDeclared } from './scopes.ts'
 
-type Protocol = Route['protocol']
+/** What a route says of itself, and `allow` is judged by. */
+export type RouteKind = Pick<Route, 'protocol' | 'service' | 'challenge'>
 
 /** Never forwarded, whatever a route says. */
 const refusedMethods = ['CONNECT', 'TRACE']
@@ -27,10 +28,11 @@ const refusedMethods = ['CONNECT', 'TRACE']
 /** The requirements of a route by method or action; what is faulty is complained of and left out. */
 export function readAllow(
   route: LocatedMap,
-  protocol: Protocol,
+  kind: RouteKind,
   catalog: ScopeCatalog,
   complain: Complain,
 ): ReadonlyMap<string, Requirement> {
+  const { protocol } = kind
   const value = route.entries.get('allow')?.value
   const read = new Map<string, Requirement>()
   if (value?.kind === 'map') {
@@ -38,10 +40,10 @@ export function readAllow(
       complain(value.place, '`allow` permits nothing; name a method, as in { GET: SCOPE }')
     }
     for (const [name, entry] of value.entries) {
-      const known = checkAction(name, entry.key, protocol, complain)
+      const known = checkAction(name, entry.key, kind, complain)
       const made = readRequirement(entry, catalog, complain)
       if (!known || made === undefined) continue
-      checkPublic(name, made, entry, protocol, complain)
+      checkPublic(name, made, entry, kind, complain)
       read.set(name, made)
     }
     return read
@@ -57,12 +59,29 @@ export function readAllow(
     )
   } else if (typeof result.data === 'string') {
     const made = named(result.data, locate(route, ['allow']).place, catalog, complain)
-    read.set(made.kind === 'path-scope' ? '*' : 'GET', made)
+    for (const method of methodsOf(made, kind)) read.set(method, made)
   }
   return read
 }
 
-function checkAction(name: string, place: Place, protocol: Protocol, complain: Complain): boolean {
+/** A bare value stands for GET and HEAD. What asks for its token by itself is public as a whole, or not. */
+function methodsOf({ kind }: Requirement, { service }: RouteKind): readonly string[] {
+  if (service !== undefined && kind === 'public') return methodsByService[service]
+  return [kind === 'path-scope' ? '*' : 'GET']
+}
+
+function checkAction(
+  name: string,
+  place: Place,
+  { protocol, service }: RouteKind,
+  complain: Complain,
+): boolean {
+  if (service !== undefined) {
+    const methods = methodsByService[service]
+    if (methods.includes(name)) return true
+    complain(place, `\`${name}\` is no method of ${service}; expected ${oneOf(methods)}`)
+    return false
+  }
   if (protocol !== 'rest') {
     const actions: readonly string[] = actionsByProtocol[protocol]
     if (actions.includes(name)) return true
@@ -123,17 +142,24 @@ function named(word: string, place: Place, catalog: ScopeCatalog, complain: Comp
   return { kind: 'any', scopes: [word] }
 }
 
-/** Reading without a token is legitimate for git; changing anything is not, and a registry needs a grant. */
+/**
+ * Reading without a token is legitimate; changing anything is not. A registry's clients come without one only
+ * where a token service gives them a grant: who is asked for Basic has nothing to send.
+ */
 function checkPublic(
   action: string,
   { kind }: Requirement,
   entry: LocatedEntry,
-  protocol: Protocol,
+  { protocol, challenge }: RouteKind,
   complain: Complain,
 ): void {
   if (protocol === 'rest' || (kind !== 'public' && kind !== 'optional')) return
   if (protocol === 'registry' && (action === 'pull' || action === 'catalog')) {
-    complain(entry.value.place, absent(`${action}: ${kind}`, 'name a scope, or authenticated'))
+    if (challenge === 'bearer') return
+    complain(
+      entry.value.place,
+      `\`${action}: ${kind}\` needs \`challenge: bearer\`: clients that are asked for a password do not come without one; add it, or name a scope`,
+    )
   } else if (action !== 'fetch') {
     complain(
       entry.value.place,

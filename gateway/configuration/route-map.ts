@@ -2,7 +2,8 @@
 // undeclared scope, a tie) is judged in routes.ts.
 
 import { z } from 'zod'
-import { absent, choice, duration, fields, flag, list, notYet, pattern, text } from './schema.ts'
+import type { ServiceName } from '../routes/route.ts'
+import { absent, choice, duration, fields, flag, list, pattern, text } from './schema.ts'
 import { carriers, headerName } from './settings.ts'
 
 /** Words that stand for a requirement without a scope; no scope can be called so. */
@@ -13,6 +14,11 @@ export const actionsByProtocol = {
   git: ['fetch', 'update', 'create', 'delete', 'force'],
   registry: ['pull', 'push', 'delete', 'catalog'],
 } as const
+
+/** The methods that each service answers; HEAD goes with GET. */
+export const methodsByService: Readonly<Record<ServiceName, readonly string[]>> = {
+  'registry-token': ['GET', 'POST'],
+}
 
 const scopeList = list(text('the name of a scope'), 'at least one scope')
 
@@ -90,6 +96,15 @@ const cors = z
 
 const sourceName = pattern(/^(query\.)?[A-Za-z0-9._~-]+$/, 'the name of a capture, or query.NAME')
 
+const publicUrlForm = 'expected an address without query, as in https://hub.example.com'
+
+function isPublicUrl(value: string): boolean {
+  const isPlain = /^https?:\/\/[!#-'*-;=?-[\]_a-z~]+$/i.test(value) && !/[?#]/.test(value)
+  if (!isPlain || !URL.canParse(value)) return false
+  const { username, password } = new URL(value)
+  return username === '' && password === ''
+}
+
 /** One route. */
 export const route = fields({
   name: pattern(/^[ -~]{1,100}$/, 'a name of at most 100 printable characters')
@@ -137,12 +152,10 @@ export const route = fields({
     .optional()
     .describe('Git: the push options that may be sent.'),
   challenge: choice(['basic', 'bearer'])
-    .optional()
-    .superRefine((value, context) => {
-      if (value !== 'bearer') return
-      context.addIssue({ code: 'custom', message: absent('challenge: bearer', 'use basic') })
-    })
-    .describe('Registry: how a client is asked for its token.'),
+    .default('basic')
+    .describe(
+      'Registry: how a client is asked for its token: as a password, or sent to the token service for a grant.',
+    ),
   errors: choice(['problem', 'foundries', 'arvados', 'insight'])
     .optional()
     .superRefine((value, context) => {
@@ -150,8 +163,29 @@ export const route = fields({
       context.addIssue({ code: 'custom', message: absent(`errors: ${value}`, 'use problem') })
     })
     .describe('The form of refusals: RFC 9457 problems.'),
-  service: notYet('service', 'name an upstream'),
-  publicUrl: notYet('publicUrl', 'remove it'),
+  service: choice([
+    'registry-token',
+    'tokens',
+    'arvados-tokens',
+    'insight-tokens',
+    'oauth',
+    'console',
+  ])
+    .optional()
+    .transform((value, context) => {
+      if (value === undefined || value === 'registry-token') return value
+      const message = absent(`service: ${value}`, 'it has registry-token')
+      context.addIssue({ code: 'custom', message })
+      return z.NEVER
+    })
+    .describe('What the gateway answers itself, in place of an upstream.'),
+  publicUrl: z
+    .string({ error: publicUrlForm })
+    .refine(isPublicUrl, { error: publicUrlForm })
+    .optional()
+    .describe(
+      'Registry and registry-token: where clients reach the route, if not where they ask. An origin, or all of the address of the service.',
+    ),
   examples: z
     .array(text('an example'), { error: 'expected a list of examples' })
     .default([])

@@ -3,7 +3,7 @@
 
 import { allScope, isPathScope, type ScopeCatalog } from '../decision/scope.ts'
 import { parsePattern } from '../routes/pattern.ts'
-import type { Carrier, Cors, Pattern, ResourceSource, Route } from '../routes/route.ts'
+import type { Carrier, Cors, Pattern, ResourceSource, Route, ServiceName } from '../routes/route.ts'
 import { narrowCarriers } from './carriers.ts'
 import { nearest, readFields } from './complaints.ts'
 import type { RouteExample } from './configuration.ts'
@@ -18,10 +18,18 @@ const defaultRefs = ['refs/heads/**', 'refs/tags/**', 'refs/notes/**', 'refs/for
 const registryPath = '/v2/'
 const registryPattern = '/v2/{rest...}'
 
+/** All that a route of a service may say. */
+const serviceKeys = new Set(
+  'name host path service allow publicUrl credentials trailingSlash cors errors examples'.split(
+    ' ',
+  ),
+)
+
 const keysByProtocol: Readonly<Record<string, Route['protocol'][]>> = {
   refs: ['git'],
   pushOptions: ['git'],
   challenge: ['registry'],
+  publicUrl: ['registry'],
   resources: ['rest', 'git'],
   trailingSlash: ['rest'],
   pathParameters: ['rest'],
@@ -53,11 +61,16 @@ export function readRoute(
 ): ReadRoute | undefined {
   const fields = readFields(routeSchema, node, complain, ['allow'])
   const protocol = fields.protocol ?? 'rest'
-  const allow = readAllow(node, protocol, context.catalog, complain)
-  checkProtocolKeys(node, protocol, complain)
+  const { service, challenge = 'basic' } = fields
+  const allow = readAllow(node, { protocol, service, challenge }, context.catalog, complain)
+  if (service === undefined) checkProtocolKeys(node, protocol, complain)
+  else checkServiceKeys(node, service, complain)
   checkUpstream(fields.upstream, node, context, complain)
-  const credentials = narrowCarriers(fields.credentials, context.carriers, node, complain)
+  const narrowed = narrowCarriers(fields.credentials, context.carriers, node, complain)
+  const credentials = protocol === 'registry' ? withGrants(narrowed) : narrowed
   const pattern = readPattern(fields.path, protocol, node, complain)
+  if (service !== undefined) checkServicePath(pattern, service, node, complain)
+  if (protocol === 'registry') checkRegistryUrl(fields.publicUrl, node, complain)
   const host = readHost(fields.host, node, complain)
   const examples = readExamples(node, host.name, context.catalog, complain)
   const resources = readResources(
@@ -74,6 +87,7 @@ export function readRoute(
     pattern,
     protocol,
     upstream: fields.upstream ?? '',
+    service,
     allow,
     resources,
     credentials,
@@ -81,12 +95,15 @@ export function readRoute(
     pathParameters: fields.pathParameters ?? 'refuse',
     encodedSlash: fields.encodedSlash ?? 'refuse',
     getBody: fields.getBody ?? 'refuse',
-    methodOverride: fields.methodOverride ?? 'refuse',
+    methodOverride: service === undefined ? (fields.methodOverride ?? 'refuse') : 'ignored',
     fallthrough: fields.fallthrough ?? 'warn',
     inject: fields.inject ?? false,
     cors: readCors(fields.cors, credentials),
     refs: fields.refs ?? defaultRefs,
     pushOptions: fields.pushOptions ?? [],
+    challenge,
+    tokenRoute: undefined,
+    publicUrl: fields.publicUrl,
     place: writePlace(node.place),
   }
   return { route, node, examples }
@@ -105,6 +122,43 @@ function checkProtocolKeys(
       `\`${key}\` is for ${protocols.join(' and ')} routes; remove it from this ${protocol} route`,
     )
   }
+}
+
+function checkServiceKeys(node: LocatedMap, service: ServiceName, complain: Complain): void {
+  for (const [key, entry] of node.entries) {
+    if (serviceKeys.has(key) || !Object.hasOwn(routeSchema.shape, key)) continue
+    complain(
+      entry.key,
+      `\`${key}\` is not for a service; remove it, or remove \`service: ${service}\``,
+    )
+  }
+}
+
+/** Clients are told one address. */
+function checkServicePath(
+  pattern: Pattern | undefined,
+  service: ServiceName,
+  node: LocatedMap,
+  complain: Complain,
+): void {
+  if (pattern === undefined || pattern.segments.every(({ kind }) => kind === 'literal')) return
+  const { place } = locate(node, ['path'])
+  complain(place, `\`path\`: ${service} has one address; write it without {…}, as in /token`)
+}
+
+function checkRegistryUrl(url: string | undefined, node: LocatedMap, complain: Complain): void {
+  if (url === undefined || new URL(url).pathname === '/') return
+  const { place } = locate(node, ['publicUrl'])
+  complain(
+    place,
+    "`publicUrl`: a registry stands at its host's /v2/; write the address without a path",
+  )
+}
+
+/** Grants are accepted on every registry route, whichever carriers of tokens it has. */
+function withGrants(carriers: readonly Carrier[]): readonly Carrier[] {
+  const hasBearer = carriers.some((one) => one.kind === 'authorization' && one.scheme === 'bearer')
+  return hasBearer ? carriers : [...carriers, { kind: 'authorization', scheme: 'grant' }]
 }
 
 function checkUpstream(

@@ -5,9 +5,10 @@ import { reviewRoutes } from '../routes/review.ts'
 import type { Route } from '../routes/route.ts'
 import { explainIssues } from './complaints.ts'
 import type { RouteExample } from './configuration.ts'
-import { type Complain, type LocatedMap, locate, type Place, plain } from './positions.ts'
+import { type Complain, type LocatedMap, locate, plain } from './positions.ts'
 import { routeMap } from './route-map.ts'
 import { type ReadRoute, type RouteContext, readRoute } from './route-settings.ts'
+import { joinTokenRoutes } from './token-routes.ts'
 
 /** Every route that could be read, and the examples of all of them, in the order of the files. */
 export function readRoutes(
@@ -24,8 +25,8 @@ export function readRoutes(
       complain(item.place, 'expected a route: a map with keys such as path, upstream, allow')
     }
   }
-  const routes = nameRoutes(read, complain)
-  review(routes, read, context.catalog, complain)
+  const routes = joinTokenRoutes(nameRoutes(read, complain), nodesOf(read), complain)
+  review(routes, nodesOf(read), context.catalog, complain)
   return { routes, examples: read.flatMap((one) => one.examples) }
 }
 
@@ -37,6 +38,11 @@ function listed(root: LocatedMap, complain: Complain) {
     if (!result.success) explainIssues(result.error.issues, ['routes'], root, complain)
   }
   return []
+}
+
+/** What is written of each route, by its `place`. */
+function nodesOf(read: readonly ReadRoute[]): ReadonlyMap<string, LocatedMap> {
+  return new Map(read.map(({ route, node }) => [route.place, node]))
 }
 
 /** Names are unique: one that was made up gives way, two that were given are complained of. */
@@ -60,15 +66,12 @@ function nameRoutes(read: readonly ReadRoute[], complain: Complain): readonly Ro
 /** Ties, routes that nothing reaches, and doubts, each at the route's own place. */
 function review(
   routes: readonly Route[],
-  read: readonly ReadRoute[],
+  nodes: ReadonlyMap<string, LocatedMap>,
   catalog: ScopeCatalog,
   complain: Complain,
 ): void {
-  const places = new Map<string, Place>(
-    routes.map((route, index) => [route.place, read[index]!.node.place]),
-  )
   for (const { severity, route, message } of reviewRoutes(routes, catalog)) {
-    const place = places.get(route.place)
+    const place = nodes.get(route.place)?.place
     if (place !== undefined) complain(place, `the route ${route.name} ${message}`, severity)
   }
 }

@@ -147,6 +147,11 @@ const redis = z
   })
   .meta({ anyOf: [{ type: 'null' }, { type: 'string', pattern: '^$|^rediss?://|\\$\\{' }] })
 
+/** A value that may stand in a file of its own. */
+export const secret = z.union([z.string(), fields({ file: text('the path of a file') })], {
+  error: 'expected a string, or { file: PATH }',
+})
+
 const tokens = fields({
   authority: authority
     .optional()
@@ -170,6 +175,11 @@ const tokens = fields({
   })
     .prefault({})
     .describe('How long tokens live.'),
+  grantKey: secret
+    .optional()
+    .describe(
+      "Signs the registry's grants: at least 32 characters, or { file: PATH }. Default: a key of the authority's own.",
+    ),
   seal: notYet('tokens.seal', 'remove it: tokens are kept as digests only'),
 })
   .prefault({})
@@ -199,11 +209,6 @@ export const defaultCarriers = [
   { authorization: 'oauth2' as const },
   { authorization: 'basic' as const },
 ]
-
-/** A value that may stand in a file of its own. */
-export const secret = z.union([z.string(), fields({ file: text('the path of a file') })], {
-  error: 'expected a string, or { file: PATH }',
-})
 
 /** The name of an upstream. */
 export const upstreamName = pattern(

@@ -5,18 +5,9 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import type { z } from 'zod'
 import { explainIssues, readFields } from './complaints.ts'
 import type { UpstreamSettings } from './configuration.ts'
-import {
-  type Complain,
-  type LocatedEntry,
-  type LocatedMap,
-  locate,
-  type Place,
-  plain,
-} from './positions.ts'
-import { headerName, secret, upstream } from './settings.ts'
-
-/** Reads a text file that stands beside the file of a place; complains and answers undefined where it cannot. */
-export type ReadBeside = (place: Place, path: string) => string | undefined
+import { type Complain, type LocatedMap, locate, type Place, plain } from './positions.ts'
+import { type ReadBeside, readSecret } from './secret.ts'
+import { headerName, upstream } from './settings.ts'
 
 /** RFC 9110 7.6.1, RFC 9112 framing, and what says how a body reads: one connection's or message's alone. */
 const connectionFields = new Set(
@@ -150,27 +141,6 @@ function readHeaders(
     }
   }
   return read
-}
-
-/** The value itself, or what stands in its file, without the line break that ends it. */
-function readSecret(
-  name: string,
-  entry: LocatedEntry,
-  readBeside: ReadBeside,
-  complain: Complain,
-): string | undefined {
-  if (entry.value.kind === 'fault') return undefined
-  const result = secret.safeParse(plain(entry.value))
-  if (!result.success) {
-    complain(
-      entry.value.place,
-      `\`${name}\`: expected a string (quote a number), or { file: PATH }`,
-    )
-    return undefined
-  }
-  if (typeof result.data === 'string') return result.data
-  const { place } = locate(entry.value, ['file'])
-  return readBeside(place, result.data.file)?.replace(/\r?\n$/, '')
 }
 
 function readTls(

@@ -4,9 +4,10 @@
 import { show } from './complaints.ts'
 import type { UpstreamSettings } from './configuration.ts'
 import type { Complain, LocatedMap } from './positions.ts'
+import type { ReadBeside } from './secret.ts'
 import { readMap } from './sections.ts'
 import { upstreamName } from './settings.ts'
-import { type ReadBeside, readUpstream } from './upstream-settings.ts'
+import { readUpstream } from './upstream-settings.ts'
 
 /** The upstreams of a configuration by name; `names` are those with a faulty declaration too. */
 export function readUpstreams(

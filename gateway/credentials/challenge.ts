@@ -4,6 +4,8 @@
 export type ChallengeParameters = {
   /** Default `scopegate`. */
   readonly realm?: string
+  /** Of a registry: for whom its token service is to make a grant (distribution, auth/token.md). */
+  readonly service?: string
   /** `invalid_token`, `insufficient_scope`, `invalid_request`: only where credentials were presented. */
   readonly error?: string
   readonly errorDescription?: string
@@ -16,8 +18,9 @@ export function writeChallenge(
   scheme: 'Bearer' | 'Basic',
   parameters: ChallengeParameters = {},
 ): string {
-  const { realm = 'scopegate', error, errorDescription, scope } = parameters
+  const { realm = 'scopegate', service, error, errorDescription, scope } = parameters
   const written = [`realm="${quote(realm)}"`]
+  if (service !== undefined) written.push(`service="${quote(service)}"`)
   if (error !== undefined) written.push(`error="${plain(error)}"`)
   if (errorDescription !== undefined) {
     written.push(`error_description="${plain(errorDescription.replaceAll('"', "'"))}"`)

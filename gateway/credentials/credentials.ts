@@ -6,13 +6,18 @@ import { GatewayError } from '../errors.ts'
 import { looseName } from '../protocols/parameter-name.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 import type { Carrier } from '../routes/route.ts'
+import { isGrant } from '../tokens/grant.ts'
 
 /** What a request presents. A secret is a string of one character a byte, as header fields are. */
 export type Credentials =
   | { readonly kind: 'none' }
   | { readonly kind: 'token'; readonly secret: string }
+  /** What claims to be a grant of the registry's token service. */
+  | { readonly kind: 'grant'; readonly value: string }
   /** Something that can be nobody's token (Basic that is not base64): refused as an unknown token is. */
   | { readonly kind: 'malformed' }
+
+type Scheme = Extract<Carrier, { kind: 'authorization' }>['scheme']
 
 const none: Credentials = { kind: 'none' }
 const malformed: Credentials = { kind: 'malformed' }
@@ -86,23 +91,29 @@ function readCarrier(fields: FieldList, query: string | undefined, carrier: Carr
 }
 
 /** RFC 9110 11.4: the scheme compares without case. Another scheme presents nothing here. */
-function readAuthorization(
-  value: string | undefined,
-  scheme: 'bearer' | 'oauth2' | 'basic',
-): Credentials {
+function readAuthorization(value: string | undefined, scheme: Scheme): Credentials {
   if (value === undefined) return none
   const [received, rest] = splitAt(value.trim(), ' ')
-  if (received.toLowerCase() !== scheme) return none
+  if (received.toLowerCase() !== (scheme === 'grant' ? 'bearer' : scheme)) return none
   const credentials = rest.trim()
-  if (scheme === 'basic') return readBasic(credentials)
-  return token(scheme === 'bearer' ? unwrapBearer(credentials) : credentials)
+  switch (scheme) {
+    case 'basic':
+      return readBasic(credentials)
+    case 'oauth2':
+      return token(credentials)
+    case 'grant':
+      return isGrant(credentials) ? { kind: 'grant', value: credentials } : none
+    case 'bearer':
+      return readBearer(credentials)
+  }
 }
 
 /** Foundries' clients send the base64 of the token. */
-function unwrapBearer(value: string): string {
-  if (value.startsWith(tokenPrefix)) return value
+function readBearer(value: string): Credentials {
+  if (value.startsWith(tokenPrefix)) return token(value)
+  if (isGrant(value)) return { kind: 'grant', value }
   const text = decodeBase64(value)
-  return text?.startsWith(tokenPrefix) ? text : value
+  return token(text?.startsWith(tokenPrefix) ? text : value)
 }
 
 /** RFC 7617 2: the password stands behind the first colon. */
@@ -110,6 +121,11 @@ function readBasic(encoded: string): Credentials {
   const text = decodeBase64(encoded)
   if (text === undefined) return malformed
   const [user, password] = splitAt(text, ':')
+  return readPassword(user, password)
+}
+
+/** The token of a user name and a password, each of one character a byte. */
+export function readPassword(user: string, password: string): Credentials {
   const isToken = password.trim() !== '' && password !== passwordPlaceholder
   return token(isToken ? password : user)
 }
@@ -126,8 +142,9 @@ function token(value: string | undefined): Credentials {
 }
 
 function isSame(one: Credentials, other: Credentials): boolean {
-  if (one.kind !== 'token' || other.kind !== 'token') return one.kind === other.kind
-  return one.secret === other.secret
+  if (one.kind === 'token' && other.kind === 'token') return one.secret === other.secret
+  if (one.kind === 'grant' && other.kind === 'grant') return one.value === other.value
+  return one.kind === other.kind
 }
 
 /** The one value of a field; `name` in lower case. */

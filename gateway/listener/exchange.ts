@@ -7,6 +7,7 @@ import type { GatewayError } from '../errors.ts'
 import type { Reconsider } from '../open-requests.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import type { Reply } from '../protocols/protocol.ts'
+import type { Grant } from '../tokens/grant.ts'
 import type { TokenRecord } from '../tokens/token.ts'
 import type { ClientBody } from './body.ts'
 import { makeRequestId } from './request-id.ts'
@@ -79,6 +80,8 @@ export class Exchange {
   path: string | undefined
   route: string | undefined
   record: TokenRecord | undefined
+  /** What was presented in place of the record's token. */
+  grant: Grant | undefined
   presented = false
   reason = 'permitted'
   status = 0

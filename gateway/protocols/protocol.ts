@@ -7,6 +7,7 @@ import type { Access, Decision, Denial } from '../decision/access.ts'
 import type { GatewayError } from '../errors.ts'
 import type { RequestTarget } from '../listener/target.ts'
 import type { Match } from '../routes/route.ts'
+import type { Grant } from '../tokens/grant.ts'
 
 /** A flat list of names and values in turn, as on the wire (`rawHeaders`); names keep their case. */
 export type FieldList = readonly string[]
@@ -58,6 +59,8 @@ export type InspectContext = AnswerContext & {
   readonly body: RequestBody
   /** Is the token limited to some values of this resource? */
   readonly isLimited: (key: string) => boolean
+  /** What the request presented in place of its token; it may hold less. */
+  readonly grant?: Grant | undefined
   /** Resolves once `decide` decides with what the token is now; a revoked token's request has been withdrawn then. */
   readonly refresh: () => Promise<void>
 }
@@ -151,6 +154,8 @@ export type RefusalContext = {
   readonly denial?: Denial
   /** Undefined where the refusal came before a route was found. */
   readonly request?: ProtocolRequest
+  /** Scheme and authority by which the client found the gateway: `https://hub.example.com:8443`. */
+  readonly requestUrl?: string
 }
 
 export type Protocol = {
@@ -159,4 +164,6 @@ export type Protocol = {
   read(request: ProtocolRequest): Intent
   /** The refusal in the client's language: body, Content-Type, WWW-Authenticate, Allow, Retry-After. */
   refuse(error: GatewayError, context: RefusalContext): Reply
+  /** Throws where a grant does not hold what the head asks for. Protocols without grants lack it. */
+  checkGrant?(request: ProtocolRequest, grant: Grant): void
 }

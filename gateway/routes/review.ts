@@ -110,7 +110,8 @@ function findWeakerAround(
   for (const sample of nearMisses(route)) {
     const general = ask(matcher, sample)
     if (general === undefined || general === route) continue
-    if (general.upstream !== route.upstream || general.fallthrough === 'accepted') continue
+    if (general.service !== undefined || general.upstream !== route.upstream) continue
+    if (general.fallthrough === 'accepted') continue
     if (isWeaker(general, route, catalog)) around.add(general)
   }
   return [...around].map((general) => ({

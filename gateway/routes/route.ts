@@ -20,7 +20,8 @@ export type Pattern = {
 /** Where a token may come from. Names are in lower case. */
 export type Carrier =
   | { readonly kind: 'header'; readonly name: string }
-  | { readonly kind: 'authorization'; readonly scheme: 'bearer' | 'oauth2' | 'basic' }
+  /** `grant`: of Bearer only the registry's own grants. */
+  | { readonly kind: 'authorization'; readonly scheme: 'bearer' | 'oauth2' | 'basic' | 'grant' }
   | { readonly kind: 'query'; readonly name: string }
 
 export type Cors = {
@@ -37,8 +38,10 @@ export type Route = {
   readonly host: string | undefined
   readonly pattern: Pattern
   readonly protocol: 'rest' | 'git' | 'registry'
-  /** Name of an upstream of the configuration. */
+  /** Name of an upstream of the configuration; empty where the gateway itself answers. */
   readonly upstream: string
+  /** Who answers in the upstream's place. */
+  readonly service: ServiceName | undefined
   /** Requirement by method (REST; `*` is every other method; HEAD follows GET unless listed) or by action. */
   readonly allow: ReadonlyMap<string, Requirement>
   /** Captures and `query.NAME` sources that become resources: resource key to source. Undefined: all captures by their names. */
@@ -59,9 +62,18 @@ export type Route = {
   readonly refs: readonly string[]
   /** Git: the push options that may be sent. */
   readonly pushOptions: readonly string[]
+  /** Registry: how a client is asked for its token. */
+  readonly challenge: 'basic' | 'bearer'
+  /** Registry: the route of the service whose grants are good here; undefined: there is none. */
+  readonly tokenRoute: Route | undefined
+  /** Where clients reach the route: an origin, or all of the address of a service. Undefined: where they ask. */
+  readonly publicUrl: string | undefined
   /** Where the route stands: `file:line:column`. */
   readonly place: string
 }
+
+/** The services that are built in. */
+export type ServiceName = 'registry-token'
 
 export type ResourceSource =
   | { readonly kind: 'capture'; readonly name: string }

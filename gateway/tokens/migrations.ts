@@ -69,10 +69,19 @@ export function migrate(database: DatabaseSync, file: string, steps = migrations
   }
 }
 
-/** A value that the database keeps about itself: `authority id`, `cache key`, `schema version`. */
+/** A value that the database keeps about itself: `authority id`, `cache key`, `grant key`, `schema version`. */
 export function readMeta(database: DatabaseSync, key: string): string | undefined {
   const row = database.prepare('SELECT value FROM meta WHERE key = $1').get({ 1: key })
   return row === undefined ? undefined : String(row.value)
+}
+
+/** The value of a key that is kept from its first use on: whoever asks gets the one that was made first. */
+export function keepMeta(database: DatabaseSync, key: string, make: () => string): string {
+  const kept = readMeta(database, key)
+  if (kept !== undefined) return kept
+  const sql = 'INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING'
+  database.prepare(sql).run({ 1: key, 2: make() })
+  return String(readMeta(database, key))
 }
 
 function createMeta(database: DatabaseSync): void {

@@ -2,11 +2,12 @@
 // the command line. Every change and its entry in the change feed are one transaction. It never sees a
 // secret.
 
+import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, statSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { GatewayError } from '../errors.ts'
-import { migrate, readMeta } from './migrations.ts'
+import { keepMeta, migrate, readMeta } from './migrations.ts'
 import { SqliteFeed } from './sqlite-feed.ts'
 import { bind, type StatementName, sql } from './statements.ts'
 import {
@@ -39,8 +40,9 @@ export function openSqliteStore(file: string, options: { readonly busyMs: number
   const database = new DatabaseSync(file, { timeout: commandBusyMs })
   try {
     prepareDatabase(database, file)
+    const store = new SqliteStore(database, file)
     database.exec(`PRAGMA busy_timeout = ${options.busyMs}`)
-    return new SqliteStore(database, file)
+    return store
   } catch (error) {
     database.close()
     throw error
@@ -63,6 +65,7 @@ export function prepareDatabase(database: DatabaseSync, file: string): void {
 class SqliteStore implements TokenStore {
   readonly authorityId: string
   readonly cacheKey: Buffer
+  readonly grantKey: Buffer
   readonly #file: string
   readonly #database: DatabaseSync
   readonly #statements: Readonly<Record<StatementName, StatementSync>>
@@ -76,6 +79,7 @@ class SqliteStore implements TokenStore {
     this.#identity = identityOf(file)
     this.authorityId = String(readMeta(database, 'authority id'))
     this.cacheKey = readCacheKey(database, file)
+    this.grantKey = keepGrantKey(database, file)
     const prepared = Object.entries(sql).map(([name, text]) => [name, database.prepare(text)])
     this.#statements = Object.fromEntries(prepared)
   }
@@ -232,12 +236,20 @@ class SqliteStore implements TokenStore {
   }
 }
 
-const cacheKeyBytes = 32
+const keyBytes = 32
 
 function readCacheKey(database: DatabaseSync, file: string): Buffer {
   const key = Buffer.from(readMeta(database, 'cache key') ?? '', 'base64')
-  if (key.length === cacheKeyBytes) return key
+  if (key.length === keyBytes) return key
   throw new Error(`${file} has lost the key of its caches; restore its table meta from a backup`)
+}
+
+/** Databases of programs without grants lack it. */
+function keepGrantKey(database: DatabaseSync, file: string): Buffer {
+  const made = () => randomBytes(keyBytes).toString('base64')
+  const key = Buffer.from(keepMeta(database, 'grant key', made), 'base64')
+  if (key.length === keyBytes) return key
+  throw new Error(`${file} holds no whole key for grants; delete its row 'grant key' of meta`)
 }
 
 function identityOf(file: string): string | undefined {

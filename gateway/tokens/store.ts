@@ -12,6 +12,8 @@ export type TokenStore = {
   readonly authorityId: string
   /** 32 bytes under which shared caches seal what they hold. Nobody but this authority's gateways has it. */
   readonly cacheKey: Buffer
+  /** 32 bytes that sign the grants of token services. Made once; no cache holds it. */
+  readonly grantKey: Buffer
   /** The record that a secret belongs to, revoked and expired ones too; undefined: no such secret. */
   find(digest: Buffer): Promise<TokenRecord | undefined>
   get(id: string): Promise<TokenRecord | undefined>

@@ -39,6 +39,10 @@ export function buildRoute({ path, host, allow = { GET: 'read' }, ...rest }: Wor
     cors: undefined,
     refs: [],
     pushOptions: [],
+    service: undefined,
+    challenge: 'basic',
+    tokenRoute: undefined,
+    publicUrl: undefined,
     place: 'routes.yaml:1:1',
     ...rest,
   }

@@ -189,7 +189,7 @@ function finish(
       'method_not_allowed',
       'UNSUPPORTED',
       `${method} is not an operation of this endpoint; it has ${allow}`,
-      allow,
+      { allow },
     )
   }
   return { endpoint, action: endpoint.actions[method] as RegistryAction, repository, path }

@@ -1,11 +1,10 @@
-// Refusals in the registry's language (OCI distribution-spec "Error Codes"): one JSON object with a list of
-// errors, and the field by which clients know a registry. A 401 carries the one Basic challenge.
+// The registry's own errors (OCI distribution-spec "Error Codes"), and the field by which clients know a
+// registry.
 
-import { writeChallenge } from '../../credentials/challenge.ts'
-import type { Denial } from '../../decision/access.ts'
-import { describeDenial } from '../../decision/decide.ts'
-import { type ErrorCode, GatewayError } from '../../errors.ts'
-import type { FieldList, RefusalContext, Reply } from '../protocol.ts'
+import { type ErrorCode, type ErrorOptions, GatewayError } from '../../errors.ts'
+import type { GrantScope } from '../../tokens/grant.ts'
+import type { FieldList } from '../protocol.ts'
+import { writeScope } from './scope.ts'
 
 /** The codes of the specification that the gateway uses, and distribution's for what it leaves open. */
 export type RegistryCode =
@@ -25,7 +24,8 @@ export type RegistryCode =
 /** Docker takes an answer without it for something else than a registry. */
 export const apiVersionField: FieldList = ['Docker-Distribution-Api-Version', 'registry/2.0']
 
-const registryCodes = {
+/** By the codes of the closed table. */
+export const registryCodes = {
   bad_target: 'NAME_INVALID',
   bad_request: 'UNSUPPORTED',
   ambiguous_credentials: 'UNSUPPORTED',
@@ -52,38 +52,27 @@ const registryCodes = {
 export class RegistryError extends GatewayError {
   readonly registryCode: RegistryCode
 
-  constructor(code: ErrorCode, registryCode: RegistryCode, detail: string, allow?: string) {
-    super(code, detail, allow === undefined ? {} : { allow })
+  constructor(
+    code: ErrorCode,
+    registryCode: RegistryCode,
+    detail: string,
+    options: ErrorOptions = {},
+  ) {
+    super(code, detail, options)
     this.registryCode = registryCode
   }
 }
 
-/** Writes a refusal; see Protocol.refuse. */
-export function refuse(error: GatewayError, context: RefusalContext): Reply {
-  const code = error instanceof RegistryError ? error.registryCode : registryCodes[error.code]
-  const { denial } = context
-  const message = denial === undefined ? error.message : describe(denial)
-  const detail = {
-    code: error.code,
-    requestId: context.requestId,
-    ...(denial && { required: denial.required, granted: denial.granted }),
-  }
-  const fields = ['Content-Type', 'application/json', ...apiVersionField]
-  if (error.status === 401) {
-    fields.push('WWW-Authenticate', writeChallenge('Basic'))
-  }
-  if (error.allow !== undefined) fields.push('Allow', error.allow)
-  if (error.retryAfter !== undefined) fields.push('Retry-After', `${error.retryAfter}`)
-  return {
-    status: error.status,
-    fields,
-    body: `${JSON.stringify({ errors: [{ code, message, detail }] })}\n`,
-  }
-}
+/** A grant that holds less than a request needs: its client may ask for a wider one of the same token. */
+export class NarrowGrant extends RegistryError {
+  /** Every scope that the request needs. */
+  readonly needed: readonly GrantScope[]
 
-/** The sentence that docker prints after `denied: `; it names scope and repository. */
-function describe(denial: Denial): string {
-  const repository = denial.access.resources?.get('repository')
-  const where = denial.reason === 'insufficient_scope' && repository ? ` on ${repository}` : ''
-  return `requested access to the resource is denied: ${describeDenial(denial)}${where}`
+  constructor(needed: readonly GrantScope[]) {
+    const scopes = needed.map(writeScope).join(' ')
+    super('insufficient_scope', 'DENIED', `the grant does not hold ${scopes}; ask for it`, {
+      status: 401,
+    })
+    this.needed = needed
+  }
 }

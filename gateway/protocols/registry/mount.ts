@@ -6,6 +6,7 @@
 
 import type { Access } from '../../decision/access.ts'
 import { GatewayError } from '../../errors.ts'
+import type { Grant, GrantScope } from '../../tokens/grant.ts'
 import { fieldValue, fieldValues } from '../fields.ts'
 import { isForm, readFormFields } from '../forms.ts'
 import type {
@@ -15,9 +16,12 @@ import type {
   ProtocolRequest,
   RequestBody,
 } from '../protocol.ts'
+import { readWhole } from '../read-whole.ts'
 import type { RegistryCall } from './endpoints.ts'
+import { NarrowGrant } from './errors.ts'
 import { isDigest, isRepositoryName } from './grammar.ts'
 import { type CallQuery, repeated, withQuery, writeParameter } from './query.ts'
+import { holdsScope, repositoryScope, scopeOf } from './scope.ts'
 
 /** A longer body that is sent as a form is refused. */
 const formBytesMax = 64 * 1024
@@ -68,7 +72,7 @@ export function inspectUpload(
 async function inspectStart(upload: Upload, context: InspectContext): Promise<Inspected> {
   const { call, query, formType } = upload
   const { body } = context
-  const form = formType === undefined ? undefined : await readWhole(body)
+  const form = formType === undefined ? undefined : await readForm(body)
   const fields = form && readFormFields(formType, form)
   const mount = theOne('mount', query.mount, fields)
   const from = theOne('from', query.from, fields)
@@ -82,19 +86,36 @@ async function inspectStart(upload: Upload, context: InspectContext): Promise<In
     : forward(body.rest([]), body.length, path)
 }
 
-/** May this blob be mounted: are its parameters whole, may the token pull the source, is the blob there? */
+/** What a grant must hold of a mount's source. */
+export function sourceScope(from: string): GrantScope[] {
+  return isRepositoryName(from) ? [repositoryScope(from, ['pull'])] : []
+}
+
+/**
+ * May this blob be mounted: are its parameters whole, may the token pull the source, is the blob there? Throws
+ * where the token may and only its grant may not.
+ */
 async function isMountable(
   upload: Upload,
   mount: string | undefined,
   from: string | undefined,
-  context: AnswerContext,
+  context: InspectContext,
 ): Promise<boolean> {
   if (mount === undefined || from === undefined) return false
   if (!isDigest(mount) || !isRepositoryName(from)) return false
   const path = `/v2/${from}/blobs/${mount}`
-  if (context.decide(upload.pullAccess(from, 'HEAD', path)).outcome !== 'permit') return false
+  const access = upload.pullAccess(from, 'HEAD', path)
+  if (context.decide(access).outcome !== 'permit') return false
+  if (access.requirement?.kind !== 'public') checkGrant(context.grant, upload.call, from)
   // Zot mounts what it finds in any repository, whatever `from` says.
   return await isPresent(path, context)
+}
+
+function checkGrant(grant: Grant | undefined, call: RegistryCall, from: string): void {
+  const source = sourceScope(from)
+  if (grant === undefined || source.every((scope) => holdsScope(grant, scope))) return
+  const target = scopeOf(call)
+  throw new NarrowGrant(target === undefined ? source : [target, ...source])
 }
 
 async function isPresent(path: string, context: AnswerContext): Promise<boolean> {
@@ -123,20 +144,13 @@ function theOne(
   return values[0]
 }
 
-async function readWhole(body: RequestBody): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) {
-    bytes += chunk.length
-    if (bytes > formBytesMax) {
-      throw new GatewayError(
-        'bad_request',
-        `a form of more than ${formBytesMax} bytes is no upload; send Content-Type: ${blobType}`,
-      )
-    }
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
+async function readForm(body: RequestBody): Promise<Buffer> {
+  const form = await readWhole(body, formBytesMax)
+  if (form !== undefined) return form
+  throw new GatewayError(
+    'bad_request',
+    `a form of more than ${formBytesMax} bytes is no upload; send Content-Type: ${blobType}`,
+  )
 }
 
 function forward(

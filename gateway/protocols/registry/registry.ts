@@ -1,18 +1,22 @@
 // The container registry's protocol (OCI distribution-spec 1.1): what a request wants, as pull, push, delete,
-// catalog and base accesses, and what its replies may say. Tokens come as the password of a Basic challenge.
+// catalog and base accesses, and what its replies may say. Tokens come as the password of Basic credentials,
+// or stand behind a grant of the token service, which may hold less than its token.
 // The upstream gets paths and queries that are built here, never the client's own.
 
 import type { Access, Requirement } from '../../decision/access.ts'
+import type { Grant } from '../../tokens/grant.ts'
 import { pathBelow, relativeLocation, rewriteLinks } from '../location.ts'
 import type { FieldList, Intent, Protocol, ProtocolRequest } from '../protocol.ts'
 import { answerCatalog, readCatalogQuery } from './catalog.ts'
 import { type RegistryCall, readCall } from './endpoints.ts'
-import { refuse } from './errors.ts'
-import { inspectUpload, type PullAccess } from './mount.ts'
+import { NarrowGrant } from './errors.ts'
+import { inspectUpload, type PullAccess, sourceScope } from './mount.ts'
 import { readCallQuery, withQuery } from './query.ts'
+import { refuse } from './refuse.ts'
+import { holdsScope, scopeOf } from './scope.ts'
 
 /** The registry protocol. */
-export const registry: Protocol = { name: 'registry', read, refuse }
+export const registry: Protocol = { name: 'registry', read, refuse, checkGrant }
 
 /** `docker login` asks only this: any active token that has at least one scope. */
 const baseRequirement: Requirement = { kind: 'authenticated' }
@@ -47,8 +51,17 @@ function read(request: ProtocolRequest): Intent {
   return { ...intent, path, ...(inspect && { inspect }) }
 }
 
+/** A mount's source is looked at where it is known (mount.ts). */
+function checkGrant({ method, target }: ProtocolRequest, grant: Grant): void {
+  const call = readCall(method, target.path)
+  const needed = scopeOf(call)
+  if (needed === undefined || holdsScope(grant, needed)) return
+  const from = call.endpoint.kind === 'uploads' ? readCallQuery(call, target.query).from : undefined
+  throw new NarrowGrant([needed, ...(from === undefined ? [] : sourceScope(from))])
+}
+
 /** A limit names a repository without a final `.git`, as it does for git. */
-function resourcesOf(repository: string): ReadonlyMap<string, string> {
+export function resourcesOf(repository: string): ReadonlyMap<string, string> {
   return new Map([['repository', repository.replace(/\.git$/, '')]])
 }
 

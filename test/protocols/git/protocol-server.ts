@@ -94,6 +94,10 @@ export function gitRoute(changes: Partial<Route> = {}): Route {
     cors: undefined,
     refs: ['refs/heads/**', 'refs/tags/**', 'refs/notes/**', 'refs/for/**'],
     pushOptions: [],
+    service: undefined,
+    challenge: 'basic',
+    tokenRoute: undefined,
+    publicUrl: undefined,
     place: 'routes.yaml:1:1',
     ...changes,
   }

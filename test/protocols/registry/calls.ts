@@ -62,6 +62,10 @@ export const route: Route = {
   cors: undefined,
   refs: [],
   pushOptions: [],
+  service: undefined,
+  challenge: 'basic',
+  tokenRoute: undefined,
+  publicUrl: undefined,
   place: 'routes.yaml:1:1',
 }
 
