@@ -180,11 +180,11 @@ export const route = fields({
     })
     .describe('What the gateway answers itself, in place of an upstream.'),
   publicUrl: z
-    .string({ error: publicUrlForm })
-    .refine(isPublicUrl, { error: publicUrlForm })
+    .union([z.null(), z.string()], { error: publicUrlForm })
+    .refine((value) => !value || isPublicUrl(value), { error: publicUrlForm })
     .optional()
     .describe(
-      'Registry and registry-token: where clients reach the route, if not where they ask. An origin, or all of the address of the service.',
+      'Registry and registry-token: where clients reach the route, if not where they ask. An origin, or all of the address of the service. Empty: none.',
     ),
   examples: z
     .array(text('an example'), { error: 'expected a list of examples' })

@@ -70,7 +70,7 @@ export function readRoute(
   const credentials = protocol === 'registry' ? withGrants(narrowed) : narrowed
   const pattern = readPattern(fields.path, protocol, node, complain)
   if (service !== undefined) checkServicePath(pattern, service, node, complain)
-  if (protocol === 'registry') checkRegistryUrl(fields.publicUrl, node, complain)
+  if (protocol === 'registry') checkRegistryUrl(fields.publicUrl || undefined, node, complain)
   const host = readHost(fields.host, node, complain)
   const examples = readExamples(node, host.name, context.catalog, complain)
   const resources = readResources(
@@ -103,7 +103,7 @@ export function readRoute(
     pushOptions: fields.pushOptions ?? [],
     challenge,
     tokenRoute: undefined,
-    publicUrl: fields.publicUrl,
+    publicUrl: fields.publicUrl || undefined,
     place: writePlace(node.place),
   }
   return { route, node, examples }

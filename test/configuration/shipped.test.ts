@@ -53,6 +53,8 @@ t.test(
 t.test('every route has an example of a permit and one of a denial', async (t) => {
   const { configuration } = loadConfiguration(gateway, {})
   for (const route of configuration?.routes ?? []) {
+    // It is open to everyone, and looks at tokens by itself.
+    if (route.service === 'registry-token') continue
     const statuses = configuration?.examples.filter(
       ({ method, target: url }) =>
         judge(configuration, { method, url, rights: undefined }).route === route.name,
@@ -65,6 +67,22 @@ t.test('every route has an example of a permit and one of a denial', async (t) =
       statuses?.some(({ status }) => status === 403),
       `${route.name} has a denial`,
     )
+  }
+})
+
+t.test('the registry asks for grants, of a token service on its own host', async (t) => {
+  const environments: Record<string, string>[] = [
+    {},
+    hosts,
+    { SCOPEGATE_HUB_PUBLIC_URL: 'https://hub.example.com' },
+  ]
+  for (const environment of environments) {
+    const { configuration } = loadConfiguration(gateway, environment)
+    const registry = configuration?.routes.find(({ protocol }) => protocol === 'registry')
+    t.equal(registry?.challenge, 'bearer')
+    t.match(registry?.tokenRoute, { name: 'containers-token', host: registry?.host })
+    const publicUrl = environment.SCOPEGATE_HUB_PUBLIC_URL
+    t.equal(registry?.tokenRoute?.publicUrl, publicUrl)
   }
 })
 

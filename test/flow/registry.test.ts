@@ -119,7 +119,8 @@ t.test('an image of several layers is pushed and pulled with equal digests', asy
 t.test('docker login: the challenge, then any token that has a scope', async (t) => {
   const challenged = await ask([], 'GET /v2/')
   t.equal(challenged.status, 401)
-  t.equal(challenged.headers.get('www-authenticate'), 'Basic realm="scopegate"')
+  const challenge = `Bearer realm="${gateway.url}/token-auth/", service="containers"`
+  t.equal(challenged.headers.get('www-authenticate'), challenge)
   t.equal(challenged.headers.get('docker-distribution-api-version'), 'registry/2.0')
   t.equal((await errorOf(challenged)).code, 'UNAUTHORIZED')
   for (const rights of [['containers:read'], ['source:read'], [push, 'repository=acme/*']]) {

@@ -33,9 +33,12 @@ export function challengeFor(
   })
 }
 
-/** Clients that sent no Bearer credentials are told in the body alone; some would hide its sentence otherwise. */
+/**
+ * For who sent Bearer credentials; others are told in the body alone, which docker shows only without this.
+ * A grant of nobody's, where a token is required, is good and too narrow.
+ */
 function errorOf(error: GatewayError): { error: string; errorDescription: string } {
-  const name = error.code === 'insufficient_scope' ? error.code : 'invalid_token'
+  const name = error.code === 'invalid_token' ? error.code : 'insufficient_scope'
   return { error: name, errorDescription: error.message }
 }
 
