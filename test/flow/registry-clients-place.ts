@@ -3,6 +3,7 @@
 
 import { join } from 'node:path'
 import t from 'tap'
+import { mustRun } from '../servers/command.ts'
 import { type Gateway, startGateway } from '../servers/gateway.ts'
 import {
   createImageClient,
@@ -11,7 +12,7 @@ import {
   type Session,
 } from '../servers/image-clients.ts'
 import { makeFolder, removeFolder } from '../servers/lifetime.ts'
-import { type OciImage, writeOciLayout } from '../servers/oci-layout.ts'
+import { type OciImage, sha256, writeOciLayout } from '../servers/oci-layout.ts'
 import { type RegistryServer, startRegistry } from '../servers/registry-server.ts'
 
 export type Challenge = 'basic' | 'bearer'
@@ -29,6 +30,7 @@ export type Manifest = {
 }
 
 export type Place = {
+  readonly challenge: Challenge
   readonly gateway: Gateway
   readonly upstream: RegistryServer
   readonly clients: readonly ImageClient[]
@@ -41,7 +43,7 @@ export type Place = {
   /** What the registry is asked of repositories while `act` runs, as `METHOD URI STATUS`. */
   seenDuring(act: () => Promise<unknown>): Promise<string[]>
   /** How often the gateway was asked for a grant so far. */
-  grantsAsked(): number
+  grantsAsked(): Promise<number>
   /** The registry's own reply for `REPOSITORY:TAG` or `REPOSITORY@DIGEST`. */
   replyAt(name: string): Promise<Response>
   manifestAt(name: string): Promise<Manifest>
@@ -49,10 +51,10 @@ export type Place = {
   imageAt(name: string): Promise<{ readonly config: string; readonly whole: boolean }>
 }
 
-const imageType = 'application/vnd.oci.image.manifest.v1+json'
-const indexType = 'application/vnd.oci.image.index.v1+json'
-/** docker's own index, which every version of every client can show. */
+const imageType = 'application/vnd.docker.distribution.manifest.v2+json'
 const listType = 'application/vnd.docker.distribution.manifest.list.v2+json'
+/** What clients push by themselves. */
+const ociTypes = ['manifest', 'index'].map((kind) => `application/vnd.oci.image.${kind}.v1+json`)
 const layerBytes = [10, 70_000]
 const tokenPath = '/registry-token'
 
@@ -71,10 +73,11 @@ export async function startPlace(challenge: Challenge): Promise<Place> {
   const tokens = new Map<string, Promise<string>>()
   const sessions = new Map<string, Promise<Session>>()
   let images = 0
-  const image = newImage()
-  await put(image)
+  let markers = 0
+  const made = newImage()
+  const image = { ...made, digest: await put(made) }
   const asked = { seenDuring, grantsAsked, replyAt, manifestAt, imageAt }
-  return { gateway, upstream, clients, image, newImage, sessionOf, ...asked }
+  return { challenge, gateway, upstream, clients, image, newImage, sessionOf, ...asked }
 
   function newImage(): OciImage {
     return writeOciLayout(join(folder, `image-${++images}`), layerBytes)
@@ -102,23 +105,37 @@ export async function startPlace(challenge: Challenge): Promise<Place> {
     return session
   }
 
-  /** Puts an image into the registry behind the gateway's back, and a list that names it. */
-  async function put(image: OciImage): Promise<void> {
-    const client = createImageClient('skopeo', hostOf(upstream.url))
+  /**
+   * Puts an image into the registry behind the gateway's back, and a list that names it. Both as docker itself
+   * writes them, which every version of every client reads. Resolves with the digest of its manifest.
+   */
+  async function put({ source }: OciImage): Promise<string> {
+    const env = { HOME: folder, XDG_RUNTIME_DIR: folder }
+    const copy = [
+      '--insecure-policy',
+      'copy',
+      '--format',
+      'v2s2',
+      '--dest-tls-verify=false',
+      source,
+    ]
     for (const name of ['acme/app:v1', 'team/app:v1']) {
-      const { code, stderr } = await client.session().push!(image, name)
-      if (code !== 0) throw new Error(`the image was not taken: ${stderr}`)
+      await mustRun('skopeo', [...copy, `docker://${hostOf(upstream.url)}/${name}`], { env })
     }
-    client.remove()
-    const manifest = await (await replyAt('acme/app:v1')).text()
+    const manifest = dockerText(await manifestAt('acme/app:v1'))
+    const digest = sha256(manifest)
+    await putManifest('acme/app:v1', imageType, manifest)
     const platform = { architecture: 'amd64', os: 'linux' }
-    const of = { mediaType: imageType, digest: image.digest, size: manifest.length, platform }
-    const taken = await fetch(`${upstream.url}/v2/acme/app/manifests/list`, {
-      method: 'PUT',
-      headers: { 'Content-Type': listType },
-      body: JSON.stringify({ schemaVersion: 2, mediaType: listType, manifests: [of] }),
-    })
-    if (taken.status !== 201) throw new Error(`the list was not taken: ${await taken.text()}`)
+    const entry = { mediaType: imageType, size: manifest.length, digest, platform }
+    const list = { schemaVersion: 2, mediaType: listType, manifests: [entry] }
+    await putManifest('acme/app:list', listType, dockerText(list))
+    return digest
+  }
+
+  async function putManifest(name: string, type: string, body: string): Promise<void> {
+    const init = { method: 'PUT', headers: { 'Content-Type': type }, body }
+    const reply = await fetch(manifestUrl(name), init)
+    if (reply.status !== 201) throw new Error(`${name} was not taken: ${await reply.text()}`)
   }
 
   async function seenDuring(act: () => Promise<unknown>): Promise<string[]> {
@@ -130,15 +147,22 @@ export async function startPlace(challenge: Challenge): Promise<Place> {
       .map(({ method, uri, status }) => `${method} ${uri} ${status}`)
   }
 
-  function grantsAsked(): number {
+  async function grantsAsked(): Promise<number> {
+    // Lines are written in order, but not at once: ours stands behind all earlier ones.
+    const requestId = `marker-${++markers}`
+    await (await fetch(gateway.url, { headers: { 'X-Request-Id': requestId } })).arrayBuffer()
+    await gateway.logged(requestId, (line) => line.requestId === requestId)
     return gateway.log().filter(({ msg, path }) => msg === 'request' && path === tokenPath).length
   }
 
   async function replyAt(name: string): Promise<Response> {
+    const accept = [imageType, listType, ...ociTypes]
+    return await fetch(manifestUrl(name), { headers: { Accept: accept.join() } })
+  }
+
+  function manifestUrl(name: string): string {
     const [repository, reference] = name.split(/[:@](.*)/)
-    const accept = [imageType, indexType, listType]
-    const url = `${upstream.url}/v2/${repository}/manifests/${reference}`
-    return await fetch(url, { headers: { Accept: accept.join() } })
+    return `${upstream.url}/v2/${repository}/manifests/${reference}`
   }
 
   async function manifestAt(name: string): Promise<Manifest> {
@@ -175,6 +199,11 @@ function configuration(challenge: Challenge, upstream: string): object {
       ...(challenge === 'bearer' ? [tokenService] : []),
     ],
   }
+}
+
+/** docker before version 23 writes manifests anew, and takes the digest of what it wrote. */
+function dockerText(manifest: object): string {
+  return JSON.stringify(manifest, null, 3)
 }
 
 function hostOf(url: string): string {

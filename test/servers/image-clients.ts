@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { type CommandOptions, type Finished, run } from './command.ts'
-import { makeFolder, removeFolder } from './lifetime.ts'
+import { makeFolder, plainEnvironment, removeFolder } from './lifetime.ts'
 import type { OciImage } from './oci-layout.ts'
 
 export const imageClientNames = ['skopeo', 'podman', 'buildah', 'docker'] as const
@@ -16,6 +16,8 @@ export type ImageClient = {
   readonly name: ImageClientName
   /** A user that has not logged in yet; what the client knows of images, its sessions share. */
   session(): Session
+  /** A user whose credentials are kept by a helper program (`docker-credential-…`). */
+  helpedSession(username: string, secret: string): Session
   remove(): void
 }
 
@@ -45,15 +47,31 @@ export function createImageClient(name: ImageClientName, host: string): ImageCli
   const folder = makeFolder(name)
   const loaded = new Map<OciImage, Promise<Finished>>()
   let sessions = 0
+  const newAccount = (): string => {
+    const account = join(folder, `account-${++sessions}`)
+    mkdirSync(dirname(loginFile(name, account)), { recursive: true })
+    return account
+  }
+  const session = (account = newAccount()): Session =>
+    start[name]({ host, folder, account, loaded })
   return {
     name,
-    session: () => {
-      const account = join(folder, `account-${++sessions}`)
-      mkdirSync(account)
-      return start[name]({ host, folder, account, loaded })
+    session: () => session(),
+    helpedSession: (Username, Secret) => {
+      const account = newAccount()
+      const answer = JSON.stringify({ Username, Secret })
+      const script = `#!/bin/sh\ncat > /dev/null\necho '${answer}'\n`
+      writeFileSync(join(account, 'docker-credential-test'), script, { mode: 0o755 })
+      writeFileSync(loginFile(name, account), JSON.stringify({ credHelpers: { [host]: 'test' } }))
+      return session(account)
     },
     remove: () => removeFolder(folder),
   }
+}
+
+/** Where it keeps logins, in docker's format. */
+function loginFile(name: ImageClientName, account: string): string {
+  return join(account, name === 'docker' ? 'config.json' : 'containers/auth.json')
 }
 
 type Place = {
@@ -78,7 +96,7 @@ function startSkopeo(place: Place): Session {
   const skopeo = program('skopeo', ['--insecure-policy'], containersEnvironment(place))
   let pulls = 0
   return {
-    ...loginOf(skopeo, host, loginsIn(account)),
+    ...loginOf(skopeo, host, loginFile('skopeo', account)),
     inspect: (image) => skopeo(['inspect', '--raw', `docker://${host}/${image}`]),
     pull: async (image) => {
       const to = join(account, `pulled-${++pulls}`)
@@ -112,7 +130,7 @@ function startStoring(name: 'podman' | 'buildah', place: Place): Session {
     return taken
   }
   return {
-    ...loginOf(client, host, loginsIn(account)),
+    ...loginOf(client, host, loginFile(name, account)),
     inspect: (image) => client(['manifest', 'inspect', `${host}/${image}`]),
     pull: async (image) => {
       // What is in a store already would not be asked for again.
@@ -134,9 +152,9 @@ function startStoring(name: 'podman' | 'buildah', place: Place): Session {
 
 /** Without its daemon docker has no images; `docker manifest` speaks to registries by itself. */
 function startDocker({ host, account }: Place): Session {
-  const docker = program('docker', ['--config', account], { HOME: account })
+  const docker = program('docker', ['--config', account], environmentOf(account))
   return {
-    ...loginOf(docker, host, join(account, 'config.json')),
+    ...loginOf(docker, host, loginFile('docker', account)),
     inspect: (image) => docker(['manifest', 'inspect', '--insecure', `${host}/${image}`]),
     pushList: async (image, to) => {
       const list = `${host}/${to}`
@@ -153,7 +171,6 @@ function program(name: string, global: readonly string[], env: NodeJS.ProcessEnv
   return (args, options) => run(name, [...global, ...args], { env, ...options })
 }
 
-/** `file` is where the client keeps logins, in docker's format. */
 function loginOf(
   client: Program,
   host: string,
@@ -170,9 +187,9 @@ function loginOf(
   }
 }
 
-/** Where skopeo, podman and buildah keep logins below XDG_RUNTIME_DIR. */
-function loginsIn(account: string): string {
-  return join(account, 'containers', 'auth.json')
+/** The account is the user's home, and holds the user's own programs. */
+function environmentOf(account: string): NodeJS.ProcessEnv {
+  return { PATH: `${account}:${plainEnvironment().PATH}`, HOME: account, TMPDIR: account }
 }
 
 /** skopeo, podman and buildah read the same files; they need to be told of a registry without TLS. */
@@ -181,5 +198,5 @@ function containersEnvironment({ host, account }: Place): NodeJS.ProcessEnv {
   mkdirSync(settings, { recursive: true })
   const registry = `[[registry]]\nlocation = "${host}"\ninsecure = true\n`
   writeFileSync(join(settings, 'registries.conf'), registry)
-  return { HOME: account, XDG_RUNTIME_DIR: account, TMPDIR: account }
+  return { ...environmentOf(account), XDG_RUNTIME_DIR: account }
 }
