@@ -83,7 +83,7 @@ export function forward(
     requestId: exchange.requestId,
     record: exchange.record,
     inject: exchange.record !== undefined || route.inject,
-    drop: inspected?.drop,
+    drop: inspected?.drop ?? intent.drop,
     set: inspected?.set,
   })
   const received = inspected?.path ?? intent.path ?? asReceived(request.target)

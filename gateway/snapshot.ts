@@ -32,9 +32,12 @@ export function buildSnapshot(configuration: Configuration, services: Services):
   const all = [...configuration.upstreams.values()]
   const upstreams = new Map<string, SnapshotUpstream>()
   for (const settings of all) {
+    // Registries take grants whatever the carriers of tokens are.
+    const routes = configuration.routes.filter(({ upstream }) => upstream === settings.name)
+    const carriers = [configuration, ...routes].flatMap(({ credentials }) => credentials)
     upstreams.set(settings.name, {
       upstream: new Upstream(settings),
-      plan: planHead(settings, all, configuration.credentials),
+      plan: planHead(settings, all, carriers),
     })
   }
   return { ...services, configuration, matcher: buildMatcher(configuration.routes), upstreams }

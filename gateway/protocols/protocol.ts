@@ -35,6 +35,8 @@ export type Intent = {
   readonly quantifier: 'all' | 'any'
   /** Path and query to forward where they differ from what was received (registry: rebuilt from its parts). */
   readonly path?: string
+  /** Fields (lower-case names) that are not forwarded. */
+  readonly drop?: readonly string[]
   /** Looks at the start of the body before anything is forwarded. */
   readonly inspect?: (context: InspectContext) => Promise<Inspected>
   /** Answers instead of forwarding, after a permit (registry: the filtered catalog). */

@@ -93,6 +93,20 @@ t.test('the authority keeps its id and its cache key when it is opened again', a
   t.not(openStore(newFile()).authorityId, first.authorityId)
 })
 
+t.test('the key of grants is made where it is missing, and kept', async (t) => {
+  const file = newFile()
+  const first = openStore(file)
+  await first.close()
+  t.ok(openStore(file).grantKey.equals(first.grantKey))
+  // As a program without grants has left it.
+  openPlainly(file).exec("DELETE FROM meta WHERE key = 'grant key'")
+  const made = openStore(file)
+  t.notOk(made.grantKey.equals(first.grantKey))
+  t.ok(openStore(file).grantKey.equals(made.grantKey))
+  openPlainly(file).exec("UPDATE meta SET value = 'x' WHERE key = 'grant key'")
+  t.throws(() => openStore(file), { message: /no whole key for grants/ })
+})
+
 t.test('a commit is on the disk before it counts: WAL, synchronous FULL', async (t) => {
   const file = newFile()
   await openStore(file).close()

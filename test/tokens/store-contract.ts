@@ -154,11 +154,14 @@ export function checkTokenStore(t: Test, open: () => Promise<TokenStore>): void 
     t.equal(await store.positionBefore(Date.now() + 1), 2)
   })
 
-  check('the key of its caches is its own', async (t, store) => {
+  check('the keys of its caches and of its grants are its own', async (t, store) => {
     t.equal(store.cacheKey.length, 32)
+    t.equal(store.grantKey.length, 32)
+    t.notOk(store.grantKey.equals(store.cacheKey))
     const other = await open()
     t.teardown(() => other.close())
     t.notOk(other.cacheKey.equals(store.cacheKey))
+    t.notOk(other.grantKey.equals(store.grantKey))
   })
 
   check('a commit is hinted at', async (t, store) => {

@@ -21,6 +21,9 @@ export const registry: Protocol = { name: 'registry', read, refuse, checkGrant }
 /** `docker login` asks only this: any active token that has at least one scope. */
 const baseRequirement: Requirement = { kind: 'authenticated' }
 
+/** No client of registries needs them, and a browser's may be of some other service on the host. */
+const withoutCookies = ['cookie']
+
 /** Told from the head alone; a mount's source and a form body wait for `inspect`. */
 function read(request: ProtocolRequest): Intent {
   const { method, target } = request
@@ -28,6 +31,7 @@ function read(request: ProtocolRequest): Intent {
   const intent = {
     accesses: [accessOf(request, call)],
     quantifier: 'all',
+    drop: withoutCookies,
     reply: rewriteReply,
   } as const
   const pullAccess: PullAccess = (repository, method, path) => ({
