@@ -113,7 +113,11 @@ function judgeRequest(
     return { ...shared, outcome: 'deny', status: 403, reason, suggest: [], detail: strayRef }
   }
   if (denial === undefined && !needsToken) {
-    const detail = `${method} ${target.path} is permitted`
+    const { service } = route
+    const detail =
+      service === undefined || !isPublic
+        ? `${method} ${target.path} is permitted`
+        : `${method} ${target.path} reaches ${service}, which looks at tokens by itself`
     return { ...shared, outcome: 'permit', status: 200, reason: 'permitted', suggest: [], detail }
   }
   const access = denial?.access ?? intent.accesses[0]
