@@ -395,7 +395,7 @@ t.test('a grant does what it holds, and no more than its token may', async (t) =
       const told = `the grant does not hold ${scope.replaceAll('pull,push', 'push')}; ask for it`
       const error = `error="insufficient_scope", error_description="${told}", scope="${scope}"`
       t.equal(answer.challenge, `Bearer ${realm}, ${error}`, sentence)
-      t.match(answer.json.errors[0], { code: 'DENIED', message: told })
+      t.match(answer.json.errors[0], { code: 'UNAUTHORIZED', message: told })
     })
     if (status === 401 || status === 403) t.strictSame(seen, [], `${sentence}: not forwarded`)
   }

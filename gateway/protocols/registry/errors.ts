@@ -70,7 +70,7 @@ export class NarrowGrant extends RegistryError {
 
   constructor(needed: readonly GrantScope[]) {
     const scopes = needed.map(writeScope).join(' ')
-    super('insufficient_scope', 'DENIED', `the grant does not hold ${scopes}; ask for it`, {
+    super('insufficient_scope', 'UNAUTHORIZED', `the grant does not hold ${scopes}; ask for it`, {
       status: 401,
     })
     this.needed = needed
