@@ -2,8 +2,8 @@
 // credentials in one way, and users of each client who have logged in with tokens by their rights.
 
 import { join } from 'node:path'
-import t from 'tap'
-import { mustRun } from '../servers/command.ts'
+import t, { type Test } from 'tap'
+import { type Finished, mustRun } from '../servers/command.ts'
 import { type Gateway, startGateway } from '../servers/gateway.ts'
 import {
   createImageClient,
@@ -20,6 +20,9 @@ export type Challenge = 'basic' | 'bearer'
 export const read = 'containers:read'
 export const push = 'containers:read-update'
 export const remove = 'containers:delete'
+
+/** A limit; nearly all that the trials use is in acme/. */
+export const elsewhere = 'repository=team/*'
 
 /** Scopes, and limits written `KEY=PATTERN`. */
 export type Rights = readonly string[]
@@ -38,6 +41,8 @@ export type Place = {
   readonly image: OciImage
   /** Of random bytes: no registry and no client has seen it. */
   newImage(): OciImage
+  /** A token, made once. */
+  tokenWith(rights: Rights): Promise<string>
   /** A user of the client who has logged in, once, with a token of these rights. */
   sessionOf(client: ImageClient, rights: Rights): Promise<Session>
   /** What the registry is asked of repositories while `act` runs, as `METHOD URI STATUS`. */
@@ -49,6 +54,14 @@ export type Place = {
   manifestAt(name: string): Promise<Manifest>
   /** What stands in the registry: the image's configuration, and whether all of its blobs are there. */
   imageAt(name: string): Promise<{ readonly config: string; readonly whole: boolean }>
+}
+
+/** What the refusal says of a token without the scope, and of one that is limited to other repositories. */
+export function lacks(scope: string, repository: string): string {
+  return `requested access to the resource is denied: token lacks scope ${scope} on ${repository}`
+}
+export function limited(repository: string): string {
+  return `requested access to the resource is denied: token is limited to repository team/*; this request is for repository ${repository}`
 }
 
 const imageType = 'application/vnd.docker.distribution.manifest.v2+json'
@@ -77,13 +90,12 @@ export async function startPlace(challenge: Challenge): Promise<Place> {
   const made = newImage()
   const image = { ...made, digest: await put(made) }
   const asked = { seenDuring, grantsAsked, replyAt, manifestAt, imageAt }
-  return { challenge, gateway, upstream, clients, image, newImage, sessionOf, ...asked }
+  return { challenge, gateway, upstream, clients, image, newImage, tokenWith, sessionOf, ...asked }
 
   function newImage(): OciImage {
     return writeOciLayout(join(folder, `image-${++images}`), layerBytes)
   }
 
-  /** A token, made once. */
   function tokenWith(rights: Rights): Promise<string> {
     const key = rights.join()
     const args = rights.flatMap((right) => [right.includes('=') ? '--resource' : '--scope', right])
@@ -208,4 +220,9 @@ function dockerText(manifest: object): string {
 
 function hostOf(url: string): string {
   return url.replace('http://', '')
+}
+
+/** It ended well; otherwise the failure shows what it said. */
+export function well(t: Test, finished: Finished | undefined, what = 'it ended well'): void {
+  t.equal(finished?.code, 0, finished?.code === 0 ? what : `${what}: ${finished?.stderr}`)
 }

@@ -5,10 +5,18 @@
 import t, { type Test } from 'tap'
 import type { Finished } from '../servers/command.ts'
 import type { ImageClient, ImageClientName, Session } from '../servers/image-clients.ts'
-import { type Place, push, type Rights, read, remove } from './registry-clients-place.ts'
-
-/** A limit; nearly all that the trials use is in acme/. */
-const elsewhere = 'repository=team/*'
+import { mountsFrom, tryMounts } from './registry-clients-mounts.ts'
+import {
+  elsewhere,
+  lacks,
+  limited,
+  type Place,
+  push,
+  type Rights,
+  read,
+  remove,
+  well,
+} from './registry-clients-place.ts'
 
 /** What a client does; undefined where it cannot. */
 type Act = (session: Session) => (() => Promise<Finished>) | undefined
@@ -28,14 +36,6 @@ type Trial = {
   readonly done: (t: Test, finished: Finished, seen: readonly string[]) => void | Promise<void>
 }
 
-/** What the refusal says of a token without the scope, and of one that is limited to other repositories. */
-export function lacks(scope: string, repository: string): string {
-  return `requested access to the resource is denied: token lacks scope ${scope} on ${repository}`
-}
-function limited(repository: string): string {
-  return `requested access to the resource is denied: token is limited to repository team/*; this request is for repository ${repository}`
-}
-
 /** Of a wrong password; docker shows the words of the token service. */
 const loginRefusals = {
   basic: '401 Unauthorized',
@@ -53,7 +53,7 @@ export function tryClients(place: Place): void {
       for (const trial of trialsOf(client.name)) {
         await t.test(trial.what, (t) => tryRights(t, client, trial))
       }
-      if (client.name !== 'docker') await t.test('mount', (t) => tryMounts(t, client))
+      await t.test('mount', (t) => tryMounts(t, place, client))
     })
   }
 
@@ -197,7 +197,7 @@ export function tryClients(place: Place): void {
       },
       {
         what: 'push of a list',
-        act: ({ pushList }) => pushList && (() => pushList('acme/app:v1', 'acme/app:pushed')),
+        act: (session) => session.pushList && (() => listed(session, 'acme/app:pushed')),
         granted: [push],
         short: [
           [[read], lacks(push, 'acme/app')],
@@ -213,7 +213,7 @@ export function tryClients(place: Place): void {
       },
       {
         what: 'push of a list of what stands in another repository, by mounts',
-        act: ({ pushList }) => pushList && (() => pushList('acme/app:v1', 'acme/listed:v1')),
+        act: (session) => session.pushList && (() => listed(session, 'acme/listed:v1')),
         granted: [push],
         short: [
           [[read], lacks(push, 'acme/listed')],
@@ -244,44 +244,10 @@ export function tryClients(place: Place): void {
     const some = clients.find((client) => client.name === name)!.session()
     return all.filter(({ act }) => act(some) !== undefined)
   }
-
-  /** Of an image whose layers the client knows to stand in another repository. */
-  async function tryMounts(t: Test, client: ImageClient): Promise<void> {
-    const known = place.newImage()
-    const from = `acme/${client.name}-base`
-    const to = `acme/${client.name}-mounted`
-    const beyond = `team/${client.name}-sent`
-    const copy = async (rights: Rights, target: string): Promise<Finished> => {
-      const { push: copy } = await sessionOf(client, rights)
-      return await copy!(known, `${target}:v1`)
-    }
-    well(t, await copy([push], from))
-
-    const before = upstream.stored()
-    const refused = await copy([read], to)
-    t.not(refused.code, 0)
-    t.match(refused.stderr, lacks(push, to))
-    t.strictSame(upstream.stored(), before, 'nothing has changed')
-
-    const mounting = await seenDuring(async () => well(t, await copy([push], to)))
-    t.equal(mountsFrom(from, mounting), known.layers.length, 'every layer is mounted')
-    t.same(await imageAt(`${to}:v1`), { config: known.config, whole: true })
-
-    const sending = await seenDuring(async () => well(t, await copy([push, elsewhere], beyond)))
-    const ofSource = sending.filter((line) => line.includes('acme'))
-    t.strictSame(ofSource, [], 'what it may not pull is sent, without a word of the source')
-    t.same(await imageAt(`${beyond}:v1`), { config: known.config, whole: true })
-  }
 }
 
-/** How many blobs the registry took from that repository. */
-function mountsFrom(repository: string, seen: readonly string[]): number {
-  const from = `from=${encodeURIComponent(repository)}`
-  return seen.filter(
-    (line) => line.startsWith('POST ') && line.includes(from) && line.endsWith(' 201'),
-  ).length
-}
-
-function well(t: Test, finished: Finished | undefined, what = 'it ended well'): void {
-  t.equal(finished?.code, 0, finished?.code === 0 ? what : `${what}: ${finished?.stderr}`)
+/** A list of acme/app:v1, made and pushed. */
+export async function listed(session: Session, list: string): Promise<Finished> {
+  const made = await session.makeList!(list, 'acme/app:v1')
+  return made.code === 0 ? await session.pushList!(list) : made
 }

@@ -33,8 +33,10 @@ export type Session = {
   readonly pull?: (image: string) => Promise<Finished>
   /** Pushes the image of a layout, under this name. */
   readonly push?: (image: OciImage, to: string) => Promise<Finished>
-  /** Pushes a list that holds one image of the registry, which may be of another repository. */
-  readonly pushList?: (image: string, to: string) => Promise<Finished>
+  /** Makes a list, on this side, of one image of the registry, which may be of another repository. */
+  readonly makeList?: (list: string, image: string) => Promise<Finished>
+  /** Pushes a list that was made, and has the registry mount what it names. */
+  readonly pushList?: (list: string) => Promise<Finished>
   /** stdout holds the tags. */
   readonly tags?: (repository: string) => Promise<Finished>
   /** stdout holds the names of the repositories. */
@@ -156,12 +158,9 @@ function startDocker({ host, account }: Place): Session {
   return {
     ...loginOf(docker, host, loginFile('docker', account)),
     inspect: (image) => docker(['manifest', 'inspect', '--insecure', `${host}/${image}`]),
-    pushList: async (image, to) => {
-      const list = `${host}/${to}`
-      const made = await docker(['manifest', 'create', '--insecure', list, `${host}/${image}`])
-      if (made.code !== 0) return made
-      return await docker(['manifest', 'push', '--insecure', '--purge', list])
-    },
+    makeList: (list, image) =>
+      docker(['manifest', 'create', '--insecure', `${host}/${list}`, `${host}/${image}`]),
+    pushList: (list) => docker(['manifest', 'push', '--insecure', '--purge', `${host}/${list}`]),
   }
 }
 
