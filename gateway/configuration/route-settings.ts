@@ -67,7 +67,10 @@ export function readRoute(
   else checkServiceKeys(node, service, complain)
   checkUpstream(fields.upstream, node, context, complain)
   const narrowed = narrowCarriers(fields.credentials, context.carriers, node, complain)
-  const credentials = protocol === 'registry' ? withGrants(narrowed) : narrowed
+  const isForRegistries = protocol === 'registry' || service === 'registry-token'
+  const isNarrowed = node.entries.has('credentials')
+  const readable = isForRegistries && !isNarrowed ? withScheme(narrowed, 'basic') : narrowed
+  const credentials = protocol === 'registry' ? withGrants(readable) : readable
   const pattern = readPattern(fields.path, protocol, node, complain)
   if (service !== undefined) checkServicePath(pattern, service, node, complain)
   if (protocol === 'registry') checkRegistryUrl(fields.publicUrl || undefined, node, complain)
@@ -157,8 +160,16 @@ function checkRegistryUrl(url: string | undefined, node: LocatedMap, complain: C
 
 /** Grants are accepted on every registry route, whichever carriers of tokens it has. */
 function withGrants(carriers: readonly Carrier[]): readonly Carrier[] {
-  const hasBearer = carriers.some((one) => one.kind === 'authorization' && one.scheme === 'bearer')
-  return hasBearer ? carriers : [...carriers, { kind: 'authorization', scheme: 'grant' }]
+  return hasScheme(carriers, 'bearer') ? carriers : withScheme(carriers, 'grant')
+}
+
+/** Registries' clients have no other way to show a token than Basic: it is read where the list at the top has none. */
+function withScheme(carriers: readonly Carrier[], scheme: 'basic' | 'grant'): readonly Carrier[] {
+  return hasScheme(carriers, scheme) ? carriers : [...carriers, { kind: 'authorization', scheme }]
+}
+
+function hasScheme(carriers: readonly Carrier[], scheme: string): boolean {
+  return carriers.some((one) => one.kind === 'authorization' && one.scheme === scheme)
 }
 
 function checkUpstream(

@@ -104,14 +104,28 @@ t.test('a service is public as a whole, and reads no method in disguise', async 
   t.match(route, { protocol: 'rest', upstream: '', methodOverride: 'ignored' })
 })
 
-t.test('grants are read on a registry whose tokens come otherwise', async (t) => {
-  const configuration = load(t, [registry, service], { credentials: [{ header: 'X-Token' }] })
-  t.strictSame(configuration.routes[0]?.credentials, [
-    { kind: 'header', name: 'x-token' },
-    { kind: 'authorization', scheme: 'grant' },
-  ])
-  t.strictSame(configuration.routes[1]?.credentials, [{ kind: 'header', name: 'x-token' }])
-})
+t.test(
+  'a registry and its service read Basic, and it reads grants, whatever else is read',
+  async (t) => {
+    const field = { header: 'X-Token' }
+    const header = { kind: 'header', name: 'x-token' }
+    const scheme = (scheme: string) => ({ kind: 'authorization', scheme })
+    const narrow = { ...registry, host: 'a.test', credentials: [field] }
+    const routes = [registry, service, narrow, { path: '/x', upstream: 'hub', allow: 'read' }]
+    const configuration = load(t, routes, { credentials: [field] })
+    t.strictSame(
+      configuration.routes.map(({ credentials }) => credentials),
+      [
+        [header, scheme('basic'), scheme('grant')],
+        [header, scheme('basic')],
+        [header, scheme('grant')],
+        [header],
+      ],
+    )
+    const usual = load(t, [registry, { path: '/x', upstream: 'hub', allow: 'read' }])
+    t.strictSame(usual.routes[0]?.credentials, usual.routes[1]?.credentials)
+  },
+)
 
 t.test('an empty publicUrl, as an unset variable leaves it, is none', async (t) => {
   for (const publicUrl of ['', null]) {

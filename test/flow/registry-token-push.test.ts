@@ -203,9 +203,9 @@ t.test(
       await recorder.stop()
     })
     const token = await closed.token('--scope', 'push')
-    const tokenField = { 'OSF-TOKEN': token }
+    const basic = { Authorization: `Basic ${Buffer.from(`user:${token}`).toString('base64')}` }
     const url = `${closed.url}/token?scope=repository:a:pull`
-    const { access_token: grant } = (await (await fetch(url, { headers: tokenField })).json()) as {
+    const { access_token: grant } = (await (await fetch(url, { headers: basic })).json()) as {
       access_token: string
     }
     const headers = { Authorization: `Bearer ${grant}`, Cookie: 'session=x' }
