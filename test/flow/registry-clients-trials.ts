@@ -5,6 +5,7 @@
 import t, { type Test } from 'tap'
 import type { Finished } from '../servers/command.ts'
 import type { ImageClient, ImageClientName, Session } from '../servers/image-clients.ts'
+import { until } from '../servers/ready.ts'
 import { mountsFrom, tryMounts } from './registry-clients-mounts.ts'
 import {
   elsewhere,
@@ -66,6 +67,10 @@ export function tryClients(place: Place): void {
       well(t, await session.inspect('acme/app:list'), name)
     }
     t.equal((await gateway.command('token', 'revoke', id)).code, 0)
+    const headers = { Authorization: `Basic ${Buffer.from(`user:${token}`).toString('base64')}` }
+    await until('the gateway knows it', async () => {
+      return (await fetch(`${gateway.url}/v2/`, { headers })).status === 401 || undefined
+    })
     const seen = await seenDuring(async () => {
       for (const { name, session } of users) {
         const refused = await session.inspect('acme/app:list')

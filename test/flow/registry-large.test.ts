@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { Readable } from 'node:stream'
 import t from 'tap'
 import { request } from 'undici'
-import { forgetPeak, peakBytes, residentBytes } from '../bench/cpu.ts'
+import { cpuSeconds, forgetPeak, peakBytes, residentBytes } from '../bench/cpu.ts'
 import { median, ratio } from '../bench/statistics.ts'
 import { startGateway } from '../servers/gateway.ts'
 import { startRegistry } from '../servers/registry-server.ts'
@@ -50,6 +50,7 @@ t.test(`a layer of ${layerMebibytes} MiB, up and down`, async (t) => {
   await download(gateway.url, digest)
   forgetPeak([gateway.pid])
   const before = residentBytes([gateway.pid])
+  const cpuBefore = cpuSeconds([gateway.pid])
 
   const seconds = { up: { direct: [], through: [] }, down: { direct: [], through: [] } } as Record<
     'up' | 'down',
@@ -68,8 +69,9 @@ t.test(`a layer of ${layerMebibytes} MiB, up and down`, async (t) => {
     }
   }
 
+  const cpu = cpuSeconds([gateway.pid]) - cpuBefore
   const growth = (peakBytes([gateway.pid]) - before) / mebibyte
-  t.ok(growth < growthMebibytesMax, `the gateway grew by ${growth.toFixed(1)} MiB`)
+  t.ok(growth < growthMebibytesMax, `the gateway grew by ${growth.toFixed(1)} MiB at most`)
   for (const [direction, { direct, through }] of Object.entries(seconds)) {
     const rate = (list: readonly number[]): string => (layerMebibytes / median(list)).toFixed(0)
     t.comment(
@@ -77,8 +79,10 @@ t.test(`a layer of ${layerMebibytes} MiB, up and down`, async (t) => {
     )
   }
   t.comment(
-    `the gateway's memory: ${(before / mebibyte).toFixed(0)} MiB before, ${growth.toFixed(1)} MiB more at most`,
+    `the gateway's memory: ${(before / mebibyte).toFixed(0)} MiB before, and at most that more`,
   )
+  const gibibytes = (2 * rounds * layerMebibytes) / 1024
+  t.comment(`the gateway's CPU time: ${(cpu / gibibytes).toFixed(2)} s a GiB`)
 })
 
 /** As docker sends a layer: POST, one PATCH of unknown length, PUT. No two layers are the same. */
