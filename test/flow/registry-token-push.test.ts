@@ -111,6 +111,48 @@ t.test('skopeo logs in, pushes, pulls, mounts, lists and deletes with grants', a
   t.notOk(gateway.log().some(({ status }) => Number(status) >= 500))
 })
 
+t.test(
+  'where anyone may pull, skopeo and docker do so without a token, and push only with one',
+  async (t) => {
+    const open = await start(
+      { authority: 'sqlite:var/tokens.db' },
+      {
+        routes: [
+          {
+            name: 'open hub',
+            protocol: 'registry',
+            challenge: 'bearer',
+            upstream: 'hub',
+            allow: { pull: 'public', push: 'push' },
+          },
+          { path: '/token', service: 'registry-token', allow: 'public' },
+        ],
+      },
+    )
+    t.teardown(() => open.stop())
+    const image = writeOciLayout(join(folder, 'open-image'), [10, 70_000])
+    const name = `${open.url.replace('http://', '')}/acme/open:v1`
+    const home = join(folder, 'nobody')
+    mkdirSync(home)
+    const env = { HOME: home, XDG_RUNTIME_DIR: home }
+    const skopeo = (...args: string[]): Promise<Finished> =>
+      run('skopeo', ['--insecure-policy', ...args], { cwd: folder, env })
+    const to = '--dest-tls-verify=false'
+    const refused = await skopeo('copy', to, image.source, `docker://${name}`)
+    t.not(refused.code, 0)
+    t.match(refused.stderr, 'a token is required')
+    const creds = ['--dest-creds', `user:${await open.token('--scope', 'push')}`]
+    done(t, await skopeo('copy', to, ...creds, image.source, `docker://${name}`))
+    const into = `oci:${join(folder, 'open-pulled')}:latest`
+    done(t, await skopeo('copy', '--src-tls-verify=false', `docker://${name}`, into))
+    done(t, await run('docker', ['manifest', 'inspect', '--insecure', name], { cwd: folder, env }))
+    t.ok(
+      open.log().some((line) => line.route === '/token' && line.status === 200 && !line.tokenId),
+      'a grant of nobody was made',
+    )
+  },
+)
+
 /** An upload that is under way: the registry waits for the rest of so many bytes. */
 async function beginUpload(
   grant: string,
