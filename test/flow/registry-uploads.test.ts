@@ -216,6 +216,18 @@ t.test('a registry that goes in the middle of a download cuts the connection', a
   }
 })
 
+t.test('a client that goes in the middle of a download ends it at the registry', async (t) => {
+  const ended = new Promise<void>((resolve) => {
+    registry.answer(() => ({ chunks: endless(resolve) }))
+  })
+  const client = await open(t)
+  client.write(writeRequest(`GET /v2/acme/app/blobs/${sha256('x')}`, [reader]))
+  await client.receive('its start', (text) => text.includes('more'))
+  client.close()
+  await ended
+  t.pass('the registry sees its reader go')
+})
+
 t.test('a revoked token', async (t) => {
   const create = ['token', 'create', '--scope', scopes.push, '--json']
   const made = await gateway.gateway.command(...create)
@@ -330,10 +342,14 @@ function locationOf(reply: RawReply): string {
   return location
 }
 
-/** A body that goes on for as long as somebody takes it. */
-async function* endless(): AsyncGenerator<string> {
-  for (;;) {
-    yield 'more'
-    await pause(stepMs)
+/** A body that goes on for as long as somebody takes it, and then says so. */
+async function* endless(ended = (): void => {}): AsyncGenerator<string> {
+  try {
+    for (;;) {
+      yield 'more'
+      await pause(stepMs)
+    }
+  } finally {
+    ended()
   }
 }
