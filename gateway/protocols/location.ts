@@ -5,6 +5,9 @@
 /** `scheme://authority` or `//authority`, then the rest (RFC 3986 3). */
 const absoluteReference = /^(?:(https?):)?\/\/([^/?#\\]*)(.*)$/i
 
+/** What any client would take a scheme or a host from (also https://url.spec.whatwg.org/), then the rest. */
+const foreignReference = /^(?:[a-z][a-z0-9+.-]*:[/\\]*|[/\\]{2,})[^/?#\\]*(.*)$/i
+
 /** A URI reference of a Link value, in its angle brackets (RFC 8288 3). */
 const linkTarget = /<([^<>]*)>/g
 
@@ -33,6 +36,18 @@ export function pathBelow(value: string, prefix: string): string | undefined {
   return rest.startsWith(prefix) ? rest : undefined
 }
 
+/**
+ * Path and query of a reference, whatever scheme, host and port it names: it leads to the gateway in any
+ * case. For what can only be the upstream's own, though the upstream may not know its name.
+ */
+export function hostlessLocation(value: string, basePath = ''): string {
+  // Readers of URLs drop tabs first, and a field's value may hold them.
+  const plain = value.replaceAll('\t', '')
+  const rest = foreignReference.exec(plain)?.[1]
+  const reference = rest === undefined ? plain : rooted(rest)
+  return withoutBase(reference, basePath) ?? reference
+}
+
 /** A Link value with every target put through `rewrite`; parameters stay as they are. */
 export function rewriteLinks(value: string, rewrite: (target: string) => string): string {
   return value.replace(linkTarget, (_, target: string) => `<${rewrite(target)}>`)
@@ -40,8 +55,8 @@ export function rewriteLinks(value: string, rewrite: (target: string) => string)
 
 /** An empty path is `/`; a path that begins with `//` would name a host, `/.//` is the same path. */
 function rooted(rest: string): string {
-  if (/^\/[/\\]/.test(rest)) return `/.${rest}`
-  return rest.startsWith('/') ? rest : `/${rest}`
+  const path = rest.startsWith('/') ? rest : `/${rest}`
+  return /^\/[/\\]/.test(path) ? `/.${path}` : path
 }
 
 /** The reference without the upstream's base path; undefined where it stands outside of it. */

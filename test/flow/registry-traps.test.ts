@@ -458,6 +458,32 @@ t.test('Location is a path on the gateway, whatever the registry wrote', async (
   }
 })
 
+/** Addresses beside the registry's own paths; only a path and query may be left of them. */
+const besides: readonly (readonly [written: string, expected: string])[] = [
+  ['https://registry.internal/artifacts-uploads/x?y=1', '/artifacts-uploads/x?y=1'],
+  ['//registry.internal/up', '/up'],
+  ['https://registry.internal', '/'],
+  ['https://registry.internal?x=1', '/?x=1'],
+  ['ftp://registry.internal/v2/x', '/v2/x'],
+]
+
+t.test('also where it stands beside the paths of the registry', async (t) => {
+  for (const [written, expected] of besides) {
+    registry.answer(() => ({
+      status: '202 Accepted',
+      fields: ['Location', written, 'Link', `<${written}>; rel="next"`],
+    }))
+    const { reply } = await tryOut(`POST ${uploads}`)
+    t.equal(reply.field('location'), expected, written)
+    t.equal(reply.field('link'), `<${expected}>; rel="next"`, written)
+  }
+  for (const written of ['///registry.internal/v2/x', 'https:/\\registry.internal/v2/x']) {
+    registry.answer(() => ({ status: '202 Accepted', fields: ['Location', written] }))
+    const location = (await tryOut(`POST ${uploads}`)).reply.field('location') ?? ''
+    t.equal(new URL(location, `http://${host}${uploads}`).host, host, `${written}: ${location}`)
+  }
+})
+
 t.test('a Location that is relative to the request leads to the same place', async (t) => {
   registry.answer(() => ({ status: '202 Accepted', fields: ['Location', 'u1?_state=s'] }))
   const { reply } = await tryOut(`POST ${uploads}`)

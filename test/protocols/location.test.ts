@@ -1,7 +1,14 @@
 // Location and Link values on their way to the client.
 
+import fc from 'fast-check'
 import t from 'tap'
-import { pathBelow, relativeLocation, rewriteLinks } from '../../gateway/protocols/location.ts'
+import {
+  hostlessLocation,
+  pathBelow,
+  relativeLocation,
+  rewriteLinks,
+} from '../../gateway/protocols/location.ts'
+import { search } from '../search.ts'
 
 const upstream = 'http://127.0.0.1:5000'
 
@@ -34,6 +41,11 @@ const locations: readonly (readonly [why: string, given: string, expected: strin
   [
     'a path that begins with /\\ never becomes a host',
     'http://127.0.0.1:5000/\\evil.example',
+    '/./\\evil.example',
+  ],
+  [
+    'nor does one that begins with a backslash',
+    'http://127.0.0.1:5000\\evil.example',
     '/./\\evil.example',
   ],
   ['a host that cannot be read stays', 'http://[::1/a', 'http://[::1/a'],
@@ -75,6 +87,61 @@ t.test('a path below a prefix is found whatever the host', async (t) => {
   t.equal(pathBelow('https://anything.example/v1/a', '/v2/'), undefined)
   t.equal(pathBelow('https://anything.example/v2', '/v2/'), undefined)
 })
+
+t.test(
+  'without its host any reference leads to the gateway, for every reader of URLs',
+  async (t) => {
+    const rows: readonly (readonly [given: string, expected: string])[] = [
+      ['https://registry.internal/uploads/x?y=1', '/uploads/x?y=1'],
+      ['//registry.internal/up', '/up'],
+      ['https://registry.internal', '/'],
+      ['https://registry.internal?x=1', '/?x=1'],
+      ['https://registry.internal//evil.example/v2/', '/.//evil.example/v2/'],
+      ['ftp://registry.internal/v2/x', '/v2/x'],
+      ['///registry.internal/v2/x', '/v2/x'],
+      ['https:/registry.internal/v2/x', '/v2/x'],
+      ['https:/\\registry.internal/v2/x', '/v2/x'],
+      ['\\\\registry.internal\\v2', '/./\\v2'],
+      ['mailto:a@registry.internal', '/'],
+      ['/up?x=https://a.example/', '/up?x=https://a.example/'],
+      ['u1?_state=s', 'u1?_state=s'],
+      ['?_state=s', '?_state=s'],
+    ]
+    for (const [given, expected] of rows) {
+      t.equal(hostlessLocation(given), expected, given)
+      const { origin } = new URL(hostlessLocation(given), 'https://gateway.example/v2/a/')
+      t.equal(origin, 'https://gateway.example', given)
+    }
+    const part = fc.oneof(
+      fc.string({ maxLength: 3 }),
+      fc.constantFrom(
+        '/',
+        '//',
+        '\\',
+        ':',
+        'http',
+        'https:',
+        'ftp:',
+        'evil.example',
+        '@',
+        '?',
+        '#',
+      ),
+      fc.constantFrom('.', '..', '\t', ' ', 'u1'),
+    )
+    const values = fc.array(part, { maxLength: 8 }).map((parts) => parts.join('').trim())
+    await search(
+      5_000,
+      fc.property(values, fc.constantFrom('http', 'https'), (value, scheme) => {
+        const own = `${scheme}://gateway.example`
+        const url = URL.parse(hostlessLocation(value), `${own}/v2/a/`)
+        return url === null || url.origin === own
+      }),
+    )
+    t.equal(hostlessLocation('https://registry.internal/base/up', '/base'), '/up')
+    t.equal(hostlessLocation('https://registry.internal/up', '/base'), '/up')
+  },
+)
 
 t.test('every target of a Link is rewritten, and nothing else of it', async (t) => {
   t.equal(

@@ -5,7 +5,7 @@
 
 import type { Access, Requirement } from '../../decision/access.ts'
 import type { Grant } from '../../tokens/grant.ts'
-import { pathBelow, relativeLocation, rewriteLinks } from '../location.ts'
+import { hostlessLocation, pathBelow, relativeLocation, rewriteLinks } from '../location.ts'
 import type { FieldList, Intent, Protocol, ProtocolRequest } from '../protocol.ts'
 import { answerCatalog, readCatalogQuery } from './catalog.ts'
 import { type RegistryCall, readCall } from './endpoints.ts'
@@ -99,6 +99,7 @@ function rewriteReply(
     switch (name.toLowerCase()) {
       case 'www-authenticate':
       case 'set-cookie':
+      case 'server':
         break
       case 'location':
         kept.push(name, isRedirect ? relativeLocation(value, upstreamOrigin, basePath) : own(value))
@@ -116,7 +117,7 @@ function rewriteReply(
     return (
       pathBelow(value, `${basePath}/v2/`)?.slice(basePath.length) ??
       pathBelow(value, '/v2/') ??
-      relativeLocation(value, upstreamOrigin, basePath)
+      hostlessLocation(value, basePath)
     )
   }
 }
