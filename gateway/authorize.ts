@@ -1,7 +1,7 @@
 // The stages in the middle of a request's life: the token's record, and the decision on what the head asks
 // for. Called by the pipeline, in its order.
 
-import { readCredentials } from './credentials/credentials.ts'
+import { findCredentials } from './credentials/credentials.ts'
 import type { Access, Decision, Denial, Rights } from './decision/access.ts'
 import { decide, describeDenial } from './decision/decide.ts'
 import { GatewayError } from './errors.ts'
@@ -26,8 +26,8 @@ export function authenticate(
   { match, target }: ProtocolRequest,
 ): Promise<void> | undefined {
   if (isMet(intent, isPublic)) return undefined
-  const { rawHeaders } = exchange.req
-  const found = readCredentials(rawHeaders, target.query, match.route.credentials)
+  const { rawHeaders, facts } = exchange.req
+  const found = findCredentials(rawHeaders, target.query, match.route.credentials, facts)
   if (found.kind === 'none') {
     if (needsNoToken(intent)) return undefined
     throw new GatewayError('token_required', 'a token is required; none was sent')
@@ -39,7 +39,7 @@ export function authenticate(
       'the Basic credentials are not base64; send the token as the password',
     )
   }
-  const answer = snapshot.throttle.find(found.secret, exchange.address, Date.now())
+  const answer = snapshot.throttle.find(found.secret, exchange.address, Date.now(), found.key)
   if (answer instanceof Promise) return answer.then((lookup) => useRecord(exchange, lookup))
   useRecord(exchange, answer)
   return undefined

@@ -4,6 +4,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { GatewayError } from '../errors.ts'
+import type { Facts } from '../http1/field-blocks.ts'
 import type { Reconsider } from '../open-requests.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import type { Reply } from '../protocols/protocol.ts'
@@ -30,8 +31,12 @@ export type Upgrade = {
 /** What is read of a request's head: node:http's, or a plain one's. */
 export type RequestHead = Pick<
   IncomingMessage,
-  'method' | 'url' | 'httpVersion' | 'rawHeaders' | 'headers' | 'socket' | 'complete'
->
+  'method' | 'url' | 'httpVersion' | 'headers' | 'socket' | 'complete'
+> & {
+  readonly rawHeaders: readonly string[]
+  /** What is known of the fields already. */
+  readonly facts?: Facts
+}
 
 /** What writes a reply: node:http's ServerResponse, or a plain one's. */
 export type ReplyWriter = {
