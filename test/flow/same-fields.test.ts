@@ -22,6 +22,7 @@ const gateway = await startGateway({
     { path: '/two/{rest...}', upstream: 'two', allow: 'read' },
     { path: '/bearer', upstream: 'two', allow: 'read', credentials: [{ authorization: 'bearer' }] },
     { path: '/public', upstream: 'one', allow: 'public' },
+    { path: '/injected', upstream: 'one', allow: 'public', inject: true },
   ],
 })
 t.teardown(async () => {
@@ -73,6 +74,10 @@ t.test('each route, method and upstream has its own decision and head', async (t
     t.equal(last(two)('x-subject'), 'ann')
     t.equal(last(two)('x-key'), undefined)
     t.equal(await ask('DELETE /one/a', fields), 403)
+    t.equal(await ask('GET /one/a', fields), 200)
+    t.equal(await ask('GET /injected', fields), 200)
+    t.equal(last(one)('x-scopes'), undefined)
+    t.equal(last(one)('x-key'), 'of one')
     t.equal(await ask('GET /public', fields), 200)
     t.equal(last(one)('x-scopes'), undefined)
     t.equal(last(one)('x-key'), undefined)
