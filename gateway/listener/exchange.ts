@@ -97,6 +97,8 @@ export class Exchange {
 
   /** Would the token, as it is now, still permit the request? */
   reconsider: Reconsider | undefined
+  /** Where it stands among the open requests (open-requests.ts); -1: nowhere. */
+  openPlace = -1
 
   #abortListeners: ((error: GatewayError) => void)[] | undefined
   readonly #plain: { idleMs: number } | undefined
