@@ -17,25 +17,38 @@ const isToken = tableOf(/[!#$%&'*+\-.^_`|~0-9A-Za-z]/)
 /** RFC 9110 5.5, with the spaces between them. */
 const isValue = tableOf(/[\t\x20-\x7e\x80-\xff]/)
 
+const nothing: readonly string[] = []
+
 /**
  * The fields from `start` to `end`, as names and values in turn; the CRLF of the last line stands before the
- * end. Throws WireError.
+ * end. `before`: the fields of an earlier head, whose names are taken where they stand at the same place: a
+ * name that is an old string is looked up faster than a new one. Throws WireError.
  */
-export function readFieldLines(text: string, start: number, end: number = text.length): string[] {
+export function readFieldLines(
+  text: string,
+  start: number,
+  end: number = text.length,
+  before: readonly string[] = nothing,
+): string[] {
   const fields: string[] = []
   let at = start
   while (at < end) {
-    const nameEnd = skip(text, at, isToken)
-    if (nameEnd === at || text.charCodeAt(nameEnd) !== colon) {
-      throw new WireError('a field line has no name with a colon behind it')
+    const known = before[fields.length]
+    let name = known !== undefined && text.startsWith(known, at) ? known : ''
+    if (name === '' || text.charCodeAt(at + name.length) !== colon) {
+      const nameEnd = skip(text, at, isToken)
+      if (nameEnd === at || text.charCodeAt(nameEnd) !== colon) {
+        throw new WireError('a field line has no name with a colon behind it')
+      }
+      name = text.slice(at, nameEnd)
     }
-    let from = nameEnd + 1
+    let from = at + name.length + 1
     while (isBlank(text.charCodeAt(from))) from++
     const lineEnd = skip(text, from, isValue)
     if (!isLineEnd(text, lineEnd)) throw new WireError('a field line holds a control character')
     let to = lineEnd
     while (to > from && isBlank(text.charCodeAt(to - 1))) to--
-    fields.push(text.slice(at, nameEnd), text.slice(from, to))
+    fields.push(name, text.slice(from, to))
     at = lineEnd + 2
   }
   return fields

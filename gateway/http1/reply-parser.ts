@@ -37,6 +37,8 @@ export class ReplyParser {
   #left = 0
   /** The beginning of a head, line or trailers that came in several reads. */
   #pending: Buffer | undefined
+  /** Of the last head. */
+  #fieldsBefore: readonly string[] = noFields
   #keepsAlive = false
   #keepAliveSeconds: number | undefined
 
@@ -128,7 +130,8 @@ export class ReplyParser {
       throw new WireError('a reply has no status line of HTTP/1.1')
     }
     if (text.charCodeAt(lineEnd + 1) !== lineFeed) throw new WireError('a bare CR is in a head')
-    const fields = readFieldLines(text, lineEnd + 2)
+    const fields = readFieldLines(text, lineEnd + 2, text.length, this.#fieldsBefore)
+    this.#fieldsBefore = fields
     const status = Number(start[2])
     if (status === 100 || status === 101) throw new WireError(`${status} came unasked`)
     this.#frame(status, fields, start[1] === '1')
