@@ -4,7 +4,7 @@
 // (the tests compare them). Pure.
 
 import type { FieldBlock, FieldBlocks } from './field-blocks.ts'
-import { isLineEnd, readFieldLines, WireError } from './field-lines.ts'
+import { codeAt, isLineEnd, readFieldLines, WireError } from './field-lines.ts'
 
 export type PlainHead = {
   readonly method: string
@@ -29,11 +29,11 @@ export function readPlainHead(
   blocks: FieldBlocks,
 ): PlainHead | undefined {
   const method = plainMethods.find((one) => text.startsWith(one))
-  if (method === undefined || text.charCodeAt(method.length) !== space) return undefined
+  if (method === undefined || codeAt(text, method.length) !== space) return undefined
   const targetAt = method.length + 1
-  if (text.charCodeAt(targetAt) !== slash) return undefined
+  if (codeAt(text, targetAt) !== slash) return undefined
   let targetEnd = targetAt
-  while (isVisible(text.charCodeAt(targetEnd))) targetEnd++
+  while (isVisible(codeAt(text, targetEnd))) targetEnd++
   if (!text.startsWith(version, targetEnd)) return undefined
   const lineEnd = targetEnd + version.length
   if (!isLineEnd(text, lineEnd)) return undefined
