@@ -1,7 +1,7 @@
 // The stages in the middle of a request's life: the token's record, and the decision on what the head asks
 // for. Called by the pipeline, in its order.
 
-import { type Credentials, readCredentials } from './credentials/credentials.ts'
+import { type Credentials, findCredentials } from './credentials/credentials.ts'
 import type { Access, Decision, Denial, Rights } from './decision/access.ts'
 import { decide, describeDenial } from './decision/decide.ts'
 import { GatewayError } from './errors.ts'
@@ -28,8 +28,8 @@ export function authenticate(
   { match, target }: ProtocolRequest,
 ): Promise<void> | undefined {
   if (isMet(intent, isPublic)) return undefined
-  const { rawHeaders } = exchange.req
-  const found = readCredentials(rawHeaders, target.query, match.route.credentials)
+  const { rawHeaders, facts } = exchange.req
+  const found = findCredentials(rawHeaders, target.query, match.route.credentials, facts)
   if (found.kind === 'none' && needsNoToken(intent)) return undefined
   if (found.kind === 'grant')
     return acceptGrant(snapshot, exchange, intent, match.route, found.value)
@@ -64,7 +64,8 @@ function acceptToken(
   if (presented.kind === 'grant') {
     throw new GatewayError('invalid_token', grantFaults.foreign)
   }
-  const answer = snapshot.throttle.find(presented.secret, exchange.address, Date.now())
+  const { secret, key } = presented
+  const answer = snapshot.throttle.find(secret, exchange.address, Date.now(), key)
   if (answer instanceof Promise) return answer.then((lookup) => useRecord(exchange, lookup))
   useRecord(exchange, answer)
   return undefined

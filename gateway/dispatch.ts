@@ -75,7 +75,7 @@ export function forward(
   const { upstream, plan } = facing
   const { settings } = upstream
   const { route } = request.match
-  const fields = writeHead(plan, {
+  const head = writeHead(plan, {
     fields: request.fields,
     host: hostFor(facing, request),
     requestHost: request.target.authority,
@@ -85,6 +85,7 @@ export function forward(
     inject: exchange.record !== undefined || route.inject,
     drop: inspected?.drop ?? intent.drop,
     set: inspected?.set,
+    facts: exchange.req.facts,
   })
   const received = inspected?.path ?? intent.path ?? asReceived(request.target)
   const path =
@@ -98,18 +99,18 @@ export function forward(
     (settings.host === 'client' ? new URL(settings.origin).hostname : undefined)
   const { upgrade } = exchange
   if (upgrade !== undefined) {
-    const tunnelled = { path, fields, headersTimeoutMs, servername }
+    const tunnelled = { path, fields: head.list(), headersTimeoutMs, servername }
     // Most gateways see no WebSocket.
     return import('./forward/upgrade.ts').then(({ tunnel }) =>
       tunnel(exchange, upgrade, upstream, tunnelled),
     )
   }
   const { body, length } = bodyOf(exchange, inspected, form)
-  if (length !== undefined) fields.push('Content-Length', String(length))
+  head.length = length
   return relay(exchange, upstream, {
     method: request.method,
     path,
-    fields,
+    head,
     body,
     headersTimeoutMs,
     servername,

@@ -16,8 +16,11 @@ const expiryIntervalMs = 500
 export type Reconsider = (record: TokenRecord) => Denial | undefined
 
 export class OpenRequests {
-  /** Of all tokens: a change looks through them, which is rarer than a request. */
-  readonly #open = new Set<Exchange>()
+  /**
+   * Of all tokens, in no order: a change looks through them, which is rarer than a request. No Set: each request
+   * would leave its part of the table behind, and what that names would outlive it for the garbage collector.
+   */
+  readonly #open: Exchange[] = []
   #timer: NodeJS.Timeout | undefined
 
   /** Begins to end what outlives its token. */
@@ -33,11 +36,17 @@ export class OpenRequests {
   enter(exchange: Exchange, reconsider: Reconsider): void {
     if (exchange.record === undefined) return
     exchange.reconsider = reconsider
-    this.#open.add(exchange)
+    if (exchange.openPlace < 0) exchange.openPlace = this.#open.push(exchange) - 1
   }
 
   leave(exchange: Exchange): void {
-    if (exchange.record !== undefined) this.#open.delete(exchange)
+    const place = exchange.openPlace
+    if (place < 0) return
+    exchange.openPlace = -1
+    const last = this.#open.pop() as Exchange
+    if (last === exchange) return
+    this.#open[place] = last
+    last.openPlace = place
   }
 
   /** A token has changed: what it no longer permits ends. Never rejects; what cannot be asked ends too. */
@@ -75,18 +84,16 @@ export class OpenRequests {
 
   /** Any token may have changed. */
   async allChanged(lookup: TokenLookup): Promise<void> {
-    const tokens = new Set([...this.#open].map(({ record }) => record?.id ?? ''))
+    const tokens = new Set(this.#open.map(({ record }) => record?.id ?? ''))
     for (const tokenId of tokens) await this.changed(tokenId, lookup)
   }
 
   #of(tokenId: string): Exchange[] {
-    const found: Exchange[] = []
-    for (const exchange of this.#open) if (exchange.record?.id === tokenId) found.push(exchange)
-    return found
+    return this.#open.filter(({ record }) => record?.id === tokenId)
   }
 
   #endExpired(now: number): void {
-    for (const exchange of this.#open) {
+    for (const exchange of [...this.#open]) {
       const at = exchange.record?.expiresAt ?? null
       if (at === null || at > now) continue
       if (exchange.isEndless) exchange.abort(expired(at))

@@ -4,7 +4,7 @@
 import { authenticate, checkDecision, reconsiderLater } from './authorize.ts'
 import { contextOf, forward, type Journey } from './dispatch.ts'
 import { withoutNominated } from './forward/headers.ts'
-import { readClientOrigin, type TrustedProxies } from './listener/address.ts'
+import { clientOrigin, type TrustedProxies } from './listener/address.ts'
 import { ClientBody } from './listener/body.ts'
 import type { Exchange } from './listener/exchange.ts'
 import { readFraming } from './listener/framing.ts'
@@ -35,7 +35,7 @@ export async function serve(
   try {
     const { req } = exchange
     const received = req.rawHeaders
-    const origin = readClientOrigin(req.socket.remoteAddress ?? '', 'http', received, trusted)
+    const origin = clientOrigin(req.socket.remoteAddress ?? '', received, trusted, req.facts)
     exchange.address = origin.address
     progress.origin = origin
     const framing = readFraming(req)

@@ -3,15 +3,18 @@
 // alone: it stands in no log line and in no sentence.
 
 import { GatewayError } from '../errors.ts'
+import type { Facts } from '../http1/field-blocks.ts'
 import { looseName } from '../protocols/parameter-name.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 import type { Carrier } from '../routes/route.ts'
 import { isGrant } from '../tokens/grant.ts'
+import { digestKey } from '../tokens/token.ts'
 
 /** What a request presents. A secret is a string of one character a byte, as header fields are. */
 export type Credentials =
   | { readonly kind: 'none' }
-  | { readonly kind: 'token'; readonly secret: string }
+  /** `key`: the secret's digest, where it is known already. */
+  | { readonly kind: 'token'; readonly secret: string; readonly key?: string }
   /** What claims to be a grant of the registry's token service. */
   | { readonly kind: 'grant'; readonly value: string }
   /** Something that can be nobody's token (Basic that is not base64): refused as an unknown token is. */
@@ -45,6 +48,28 @@ export function readCredentials(
     found = presented
   }
   return found
+}
+
+/** As `readCredentials`; the same object each time where `facts` of the fields are given and no query matters. */
+export function findCredentials(
+  fields: FieldList,
+  query: string | undefined,
+  carriers: readonly Carrier[],
+  facts: Facts | undefined,
+): Credentials {
+  if (facts === undefined || (query !== undefined && carriers.some(isQuery))) {
+    return readCredentials(fields, query, carriers)
+  }
+  const known = facts.get(carriers) as Credentials | undefined
+  if (known !== undefined) return known
+  const read = readCredentials(fields, undefined, carriers)
+  const found = read.kind === 'token' ? { ...read, key: digestKey(read.secret) } : read
+  facts.set(carriers, found)
+  return found
+}
+
+function isQuery({ kind }: Carrier): boolean {
+  return kind === 'query'
 }
 
 /** Lower-case names of the fields that carry credentials: none of them is forwarded. */

@@ -5,14 +5,12 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
-import { fieldValue } from '../protocols/fields.ts'
 import { expectsBody } from './expects-body.ts'
-import type { ConnectionAware } from './transport.ts'
+import type { ConnectionAware, SentRequest } from './transport.ts'
 
 /** A body in one buffer leaves with the head in one write up to this size. */
 const joinedBytesMax = 16 * 1024
 
-const forbidden = /[\r\n\0]/
 const forbiddenInTarget = /[^\x21-\xff]/
 
 export type Carrier = {
@@ -24,7 +22,7 @@ export type Carrier = {
 }
 
 export class Call implements Dispatcher.DispatchController {
-  readonly options: Dispatcher.DispatchOptions
+  readonly request: SentRequest
   readonly handler: Dispatcher.DispatchHandler & ConnectionAware
   rawHeaders: string[] = []
   rawTrailers: string[] = []
@@ -39,11 +37,11 @@ export class Call implements Dispatcher.DispatchController {
 
   constructor(
     carrier: Carrier,
-    options: Dispatcher.DispatchOptions,
+    request: SentRequest,
     handler: Dispatcher.DispatchHandler & ConnectionAware,
   ) {
     this.#carrier = carrier
-    this.options = options
+    this.request = request
     this.handler = handler
   }
 
@@ -73,7 +71,7 @@ export class Call implements Dispatcher.DispatchController {
   send(): void {
     const carrier = this.#carrier
     if (carrier === undefined) return
-    const { body } = this.options
+    const { body } = this.request
     const length = this.#declaredLength()
     const isStream = body instanceof Readable
     const head = this.#head(isStream, length)
@@ -99,31 +97,25 @@ export class Call implements Dispatcher.DispatchController {
   }
 
   #declaredLength(): number | undefined {
-    const { body, method, headers } = this.options
+    const { body, method, head } = this.request
     if (body === null && !expectsBody.has(method)) return undefined
-    const declared = fieldValue(headers as string[], 'content-length')
-    return declared === undefined ? undefined : Number(declared)
+    return head.length
   }
 
   #head(isStream: boolean, length: number | undefined): string {
-    const { method, path, body, reset } = this.options
-    const fields = this.options.headers as string[]
+    const { method, path, body, reset, head } = this.request
     if (forbiddenInTarget.test(path) || !path.startsWith('/')) {
       throw new Error('the path of a request holds what no request line can')
     }
-    let head = `${method} ${path} HTTP/1.1\r\n`
-    for (let i = 0; i + 1 < fields.length; i += 2) {
-      const value = fields[i + 1] as string
-      if (forbidden.test(value)) throw new Error('a field of a request holds a line end')
-      head += `${fields[i]}: ${value}\r\n`
-    }
+    let lines = head.lines()
     if (length === undefined) {
-      if (isStream) head += 'Transfer-Encoding: chunked\r\n'
-      else if (body !== null || expectsBody.has(method)) {
-        head += `Content-Length: ${Buffer.isBuffer(body) ? body.length : 0}\r\n`
+      if (isStream) lines += 'Transfer-Encoding: chunked\r\n'
+      else if (head.length === undefined && (body !== null || expectsBody.has(method))) {
+        lines += `Content-Length: ${Buffer.isBuffer(body) ? body.length : 0}\r\n`
       }
     }
-    return `${head}Connection: ${reset === true ? 'close' : 'keep-alive'}\r\n\r\n`
+    const connection = reset === true ? 'close' : 'keep-alive'
+    return `${method} ${path} HTTP/1.1\r\n${lines}Connection: ${connection}\r\n\r\n`
   }
 
   // The server is late only while it takes nothing: a client that sends slowly is waited for elsewhere.
@@ -169,7 +161,7 @@ export class Call implements Dispatcher.DispatchController {
   }
 
   #awaitHead(carrier: Carrier): void {
-    const { headersTimeout } = this.options
+    const { headersTimeout } = this.request
     if (headersTimeout) carrier.deadline = performance.now() + headersTimeout
   }
 }

@@ -7,7 +7,7 @@ import type { Dispatcher } from 'undici'
 import { WireError } from '../http1/field-lines.ts'
 import { type ReplyEvents, ReplyParser } from '../http1/reply-parser.ts'
 import { Call } from './call.ts'
-import type { ConnectionAware } from './transport.ts'
+import type { ConnectionAware, SentRequest } from './transport.ts'
 
 /** All connections read into it, one after the other. */
 const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
@@ -67,8 +67,8 @@ export class Connection implements ReplyEvents {
   }
 
   /** Sends a request, once it is connected; nothing else may be under way. */
-  dispatch(options: Dispatcher.DispatchOptions, handler: ReplyHandler): void {
-    this.#call = new Call(this, options, handler)
+  dispatch(request: SentRequest, handler: ReplyHandler): void {
+    this.#call = new Call(this, request, handler)
     if (this.#isConnected) this.#start()
   }
 
@@ -110,7 +110,7 @@ export class Connection implements ReplyEvents {
     call.release()
     this.#call = undefined
     this.deadline = Number.POSITIVE_INFINITY
-    this.#mayRest = call.isSent && call.options.reset !== true && this.#parser.keepsAlive
+    this.#mayRest = call.isSent && call.request.reset !== true && this.#parser.keepsAlive
     if (!this.#mayRest) this.socket.destroy()
     if (!call.isSent) dropBody(call, new Error('the reply came before the end of the body'))
     call.handler.onResponseEnd?.(call, {})
@@ -142,7 +142,7 @@ export class Connection implements ReplyEvents {
   #start(): void {
     const call = this.#call!
     this.reusableUntil = 0
-    this.#parser.begin(call.options.method === 'HEAD')
+    this.#parser.begin(call.request.method === 'HEAD')
     try {
       call.handler.onRequestStart?.(call, {})
       call.send()
@@ -177,7 +177,7 @@ export class Connection implements ReplyEvents {
   }
 
   #awaitBody(call: Call): void {
-    const { bodyTimeout } = call.options
+    const { bodyTimeout } = call.request
     this.deadline = bodyTimeout ? performance.now() + bodyTimeout : Number.POSITIVE_INFINITY
   }
 
@@ -190,7 +190,7 @@ export class Connection implements ReplyEvents {
 }
 
 function dropBody(call: Call, error: Error): void {
-  const { body } = call.options
+  const { body } = call.request
   if (body !== null && typeof body === 'object' && 'destroy' in body) {
     ;(body as { destroy(error: Error): void }).destroy(error)
   }

@@ -3,7 +3,7 @@
 
 import type { Dispatcher } from 'undici'
 import { Connection } from './connection.ts'
-import type { ConnectionAware } from './transport.ts'
+import type { ConnectionAware, SentRequest } from './transport.ts'
 
 /** Time limits act up to so much late. */
 const checkIntervalMs = 500
@@ -27,23 +27,17 @@ export class Connections {
   }
 
   /** Sends a request on an idle connection, or a new one. */
-  dispatch(
-    options: Dispatcher.DispatchOptions,
-    handler: Dispatcher.DispatchHandler & ConnectionAware,
-  ): void {
+  dispatch(request: SentRequest, handler: Dispatcher.DispatchHandler & ConnectionAware): void {
     const connection = this.#takeIdle() ?? this.#connect()
     handler.connection = connection
-    connection.dispatch(options, handler)
+    connection.dispatch(request, handler)
   }
 
   /** Sends a request on a new connection, that serves nothing else. */
-  dispatchFresh(
-    options: Dispatcher.DispatchOptions,
-    handler: Dispatcher.DispatchHandler & ConnectionAware,
-  ): void {
+  dispatchFresh(request: SentRequest, handler: Dispatcher.DispatchHandler & ConnectionAware): void {
     const connection = this.#connect()
     handler.connection = connection
-    connection.dispatch({ ...options, reset: true }, handler)
+    connection.dispatch({ ...request, reset: true }, handler)
   }
 
   /** Closes idle connections, and the others when their requests have ended. */

@@ -5,11 +5,13 @@
 import type { Dispatcher } from 'undici'
 import type { UpstreamSettings } from '../configuration/configuration.ts'
 import { credentialFieldNames } from '../credentials/credentials.ts'
+import type { Facts } from '../http1/field-blocks.ts'
 import type { ClientOrigin } from '../listener/address.ts'
 import { withoutFields } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 import type { Carrier } from '../routes/route.ts'
 import type { TokenRecord } from '../tokens/token.ts'
+import { SentHead, SharedFields } from './sent-head.ts'
 
 /** RFC 9110 7.6.1, and what earlier proxies made hop-by-hop. */
 const hopByHop = [
@@ -106,10 +108,38 @@ export type ForwardedHead = {
   /** Further names (lower case) to drop, and fields to set, for this request alone. */
   readonly drop?: readonly string[] | undefined
   readonly set?: FieldList | undefined
+  /** What is known of `fields`. */
+  readonly facts?: Facts | undefined
 }
 
-/** The fields to send, Content-Length and Transfer-Encoding apart. */
-export function writeHead(plan: HeadPlan, head: ForwardedHead): string[] {
+/** The head to send for a request's. */
+export function writeHead(plan: HeadPlan, head: ForwardedHead): SentHead {
+  return new SentHead(sharedFields(plan, head), head.requestId)
+}
+
+type KnownFields = Pick<ForwardedHead, 'host' | 'origin' | 'record' | 'inject'> & {
+  readonly shared: SharedFields
+}
+
+function sharedFields(plan: HeadPlan, head: ForwardedHead): SharedFields {
+  const { facts, host, origin, record, inject } = head
+  if (facts === undefined || head.drop !== undefined || head.set !== undefined) {
+    return new SharedFields(listFields(plan, head))
+  }
+  const known = facts.get(plan) as KnownFields | undefined
+  const isLike =
+    known !== undefined &&
+    known.record === record &&
+    known.origin === origin &&
+    known.host === host &&
+    known.inject === inject
+  if (isLike) return known.shared
+  const shared = new SharedFields(listFields(plan, head))
+  facts.set(plan, { host, origin, record, inject, shared } satisfies KnownFields)
+  return shared
+}
+
+function listFields(plan: HeadPlan, head: ForwardedHead): string[] {
   const out: string[] = ['Host', head.host]
   const { fields } = head
   const replaced = head.set === undefined ? undefined : namesOf(head.set)
@@ -212,8 +242,6 @@ function writeForwarding(out: string[], head: ForwardedHead): void {
     host,
     'Forwarded',
     writeElements(hops, told, `;host="${host}";proto=${scheme}`),
-    'X-Request-Id',
-    head.requestId,
   )
 }
 

@@ -7,20 +7,21 @@ import type { Exchange } from '../listener/exchange.ts'
 import type { UpstreamAnswer, UpstreamQuestion } from '../protocols/protocol.ts'
 import { upstreamFailure } from './failure.ts'
 import { fieldsOf } from './headers.ts'
+import type { SentHead } from './sent-head.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** Where the upstream has no limit of its own. */
 export const questionTimeoutMs = 60_000
 
 /**
- * `fields` is the whole head. The question ends with the exchange for which it is asked. Rejects with
+ * The question ends with the exchange for which it is asked. Rejects with
  * GatewayError `upstream_unreachable` or `upstream_timeout`.
  */
 export async function ask(
   exchange: Exchange,
   upstream: Upstream,
   question: UpstreamQuestion,
-  fields: readonly string[],
+  head: SentHead,
 ): Promise<UpstreamAnswer> {
   const { promise, resolve, reject } = Promise.withResolvers<UpstreamAnswer>()
   const { name, basePath, timeouts } = upstream.settings
@@ -35,7 +36,7 @@ export async function ask(
     {
       path: basePath + question.path,
       method: question.method as Dispatcher.HttpMethod,
-      headers: [...fields],
+      head,
       body: question.body ?? null,
       headersTimeout: timeoutMs,
       bodyTimeout: timeoutMs,

@@ -14,7 +14,8 @@ import { expectsBody } from './expects-body.ts'
 import { badReply, checkReply, isConnectionLost, upstreamFailure } from './failure.ts'
 import { GuardedReply } from './guarded-reply.ts'
 import { fieldsOf, replyFields } from './headers.ts'
-import type { ConnectionAware } from './transport.ts'
+import type { SentHead } from './sent-head.ts'
+import type { ConnectionAware, SentRequest } from './transport.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** After an early reply of unknown length a client that sends nothing more for so long gets its end. */
@@ -27,7 +28,7 @@ export type RelayRequest = {
   readonly method: string
   /** Path and query, the upstream's base path included. */
   readonly path: string
-  readonly fields: string[]
+  readonly head: SentHead
   readonly body: Readable | Buffer | null
   readonly headersTimeoutMs: number
   /** Server name for TLS; undefined: the upstream's own. */
@@ -51,24 +52,24 @@ export function relay(
     exchange.upstreamStartedAt = performance.now()
     // undici stops listening when the request is aborted, before the body's error is told.
     if (request.body instanceof Readable) request.body.on('error', () => {})
-    const options = dispatchOptions(upstream, request)
+    const sent = sentRequest(upstream, request)
     const relayed = new Relay(exchange, upstream, request, { resolve, reject })
     if (request.guard === undefined) {
       relayed.endWith(exchange)
-      upstream.dispatch(options, relayed)
+      upstream.dispatch(sent, relayed)
     } else {
       const { idleMs } = upstream.settings.timeouts
       const held = { exchange, guard: request.guard, idleMs, refused: resolve }
-      upstream.dispatch(options, new GuardedReply(relayed, held))
+      upstream.dispatch(sent, new GuardedReply(relayed, held))
     }
   })
 }
 
-function dispatchOptions(upstream: Upstream, request: RelayRequest): Dispatcher.DispatchOptions {
-  const options: Dispatcher.DispatchOptions = {
+function sentRequest(upstream: Upstream, request: RelayRequest): SentRequest {
+  const sent: SentRequest = {
     path: request.path,
     method: request.method as Dispatcher.HttpMethod,
-    headers: request.fields,
+    head: request.head,
     body: request.body,
     headersTimeout: request.headersTimeoutMs,
     // A guarded upload may take hours behind a head that came early.
@@ -77,7 +78,7 @@ function dispatchOptions(upstream: Upstream, request: RelayRequest): Dispatcher.
     reset: request.body !== null && !expectsBody.has(request.method),
   }
   const { servername } = request
-  return servername === undefined ? options : Object.assign(options, { servername })
+  return servername === undefined ? sent : Object.assign(sent, { servername })
 }
 
 type Outcome = { resolve: (verdict?: Verdict) => void; reject: (error: GatewayError) => void }
@@ -228,7 +229,7 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     if (this.#mayRetry(error)) {
       this.#retried = true
       this.#controller = undefined
-      this.#upstream.dispatchFresh(dispatchOptions(this.#upstream, this.#request), this)
+      this.#upstream.dispatchFresh(sentRequest(this.#upstream, this.#request), this)
       return
     }
     this.#settle()

@@ -2,6 +2,7 @@
 
 import type { Socket } from 'node:net'
 import type { Dispatcher } from 'undici'
+import type { SentHead } from './sent-head.ts'
 
 /** What carries one request at present. */
 export type Carrying = {
@@ -17,8 +18,11 @@ export type ConnectionAware = {
   onReadEnd?(): void
 }
 
+/** undici's options, with a head that may be written already. */
+export type SentRequest = Omit<Dispatcher.DispatchOptions, 'headers'> & { readonly head: SentHead }
+
 type Dispatch = (
-  options: Dispatcher.DispatchOptions,
+  options: SentRequest,
   handler: Dispatcher.DispatchHandler & ConnectionAware,
 ) => void
 

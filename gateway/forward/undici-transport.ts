@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net'
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import type { UpstreamSettings } from '../configuration/configuration.ts'
-import type { ConnectionAware, Transport } from './transport.ts'
+import type { ConnectionAware, SentRequest, Transport } from './transport.ts'
 
 /** Heads of replies beyond it are refused. */
 const replyHeadBytesMax = 64 * 1024
@@ -57,13 +57,17 @@ export function undiciTransport(
     factory: (_origin, options) => makeClient(options as Client.Options),
   })
   return {
-    dispatch: (options, handler) => void pool.dispatch(options, handler),
-    dispatchFresh: (options, handler) => {
+    dispatch: (request, handler) => void pool.dispatch(optionsOf(request), handler),
+    dispatchFresh: (request, handler) => {
       const client = makeClient(own)
-      client.dispatch({ ...options, reset: true }, handler)
+      client.dispatch({ ...optionsOf(request), reset: true }, handler)
       void client.close()
     },
     close: () => pool.close(),
     destroy: () => pool.destroy(),
   }
+}
+
+function optionsOf({ head, ...options }: SentRequest): Dispatcher.DispatchOptions {
+  return { ...options, headers: head.list() }
 }

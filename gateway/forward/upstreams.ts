@@ -5,7 +5,7 @@
 import type { Dispatcher } from 'undici'
 import type { UpstreamSettings } from '../configuration/configuration.ts'
 import { Connections } from './connections.ts'
-import type { Transport } from './transport.ts'
+import type { SentRequest, Transport } from './transport.ts'
 
 const defaultPort = 80
 
@@ -42,13 +42,13 @@ export class Upstream {
   }
 
   /** Sends a request on an idle connection, or a new one. */
-  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
-    this.#with((transport) => transport.dispatch(options, handler))
+  dispatch(request: SentRequest, handler: Dispatcher.DispatchHandler): void {
+    this.#with((transport) => transport.dispatch(request, handler))
   }
 
   /** Sends a request on a new connection, that serves nothing else. */
-  dispatchFresh(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
-    this.#with((transport) => transport.dispatchFresh(options, handler))
+  dispatchFresh(request: SentRequest, handler: Dispatcher.DispatchHandler): void {
+    this.#with((transport) => transport.dispatchFresh(request, handler))
   }
 
   /** Closes idle connections; requests under way finish. */

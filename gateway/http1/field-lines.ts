@@ -17,28 +17,48 @@ const isToken = tableOf(/[!#$%&'*+\-.^_`|~0-9A-Za-z]/)
 /** RFC 9110 5.5, with the spaces between them. */
 const isValue = tableOf(/[\t\x20-\x7e\x80-\xff]/)
 
+const nothing: readonly string[] = []
+
 /**
  * The fields from `start` to `end`, as names and values in turn; the CRLF of the last line stands before the
- * end. Throws WireError.
+ * end. `before`: the fields of an earlier head, whose names are taken where they stand at the same place: a
+ * name that is an old string is looked up faster than a new one. Throws WireError.
  */
-export function readFieldLines(text: string, start: number, end: number = text.length): string[] {
+export function readFieldLines(
+  text: string,
+  start: number,
+  end: number = text.length,
+  before: readonly string[] = nothing,
+): string[] {
   const fields: string[] = []
   let at = start
   while (at < end) {
-    const nameEnd = skip(text, at, isToken)
-    if (nameEnd === at || text.charCodeAt(nameEnd) !== colon) {
-      throw new WireError('a field line has no name with a colon behind it')
+    const known = before[fields.length]
+    let name = known !== undefined && text.startsWith(known, at) ? known : ''
+    if (name === '' || codeAt(text, at + name.length) !== colon) {
+      const nameEnd = skip(text, at, isToken)
+      if (nameEnd === at || codeAt(text, nameEnd) !== colon) {
+        throw new WireError('a field line has no name with a colon behind it')
+      }
+      name = text.slice(at, nameEnd)
     }
-    let from = nameEnd + 1
-    while (isBlank(text.charCodeAt(from))) from++
+    let from = at + name.length + 1
+    while (isBlank(codeAt(text, from))) from++
     const lineEnd = skip(text, from, isValue)
     if (!isLineEnd(text, lineEnd)) throw new WireError('a field line holds a control character')
     let to = lineEnd
-    while (to > from && isBlank(text.charCodeAt(to - 1))) to--
-    fields.push(text.slice(at, nameEnd), text.slice(from, to))
+    while (to > from && isBlank(codeAt(text, to - 1))) to--
+    fields.push(name, text.slice(from, to))
     at = lineEnd + 2
   }
   return fields
+}
+
+const { charCodeAt } = String.prototype
+
+/** As text.charCodeAt(at), which V8 would look up for each sign: the texts here are of too many kinds to it. */
+export function codeAt(text: string, at: number): number {
+  return charCodeAt.call(text, at)
 }
 
 /** Where what a field value may hold ends. */
@@ -47,13 +67,13 @@ export function skipValue(text: string, at: number): number {
 }
 
 export function isLineEnd(text: string, at: number): boolean {
-  return text.charCodeAt(at) === carriageReturn && text.charCodeAt(at + 1) === lineFeed
+  return codeAt(text, at) === carriageReturn && codeAt(text, at + 1) === lineFeed
 }
 
 function skip(text: string, at: number, table: Uint8Array): number {
   let end = at
   // Beyond the text the code is NaN, which is in no table.
-  while (table[text.charCodeAt(end)] === 1) end++
+  while (table[codeAt(text, end)] === 1) end++
   return end
 }
 

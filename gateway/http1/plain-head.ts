@@ -3,15 +3,15 @@
 // which reads or refuses it. So this one decides nothing: what it takes, that one takes with the same meaning
 // (the tests compare them). Pure.
 
-import { isLineEnd, readFieldLines, WireError } from './field-lines.ts'
+import type { FieldBlock, FieldBlocks } from './field-blocks.ts'
+import { codeAt, isLineEnd, readFieldLines, WireError } from './field-lines.ts'
 
 export type PlainHead = {
   readonly method: string
   /** Path and query as received. */
   readonly target: string
-  readonly fields: string[]
-  /** `Connection: close` was sent. */
-  readonly closes: boolean
+  /** All below the request line. */
+  readonly block: FieldBlock
 }
 
 /** They hardly ever have a body; one with a length or a coding is not plain either. */
@@ -23,17 +23,28 @@ const firstVisible = 0x21
 const lastVisible = 0x7e
 
 /** Reads one whole head, its empty line included. Undefined: not plain. */
-export function readPlainHead(text: string, fieldsMax: number): PlainHead | undefined {
+export function readPlainHead(
+  text: string,
+  fieldsMax: number,
+  blocks: FieldBlocks,
+): PlainHead | undefined {
   const method = plainMethods.find((one) => text.startsWith(one))
-  if (method === undefined || text.charCodeAt(method.length) !== space) return undefined
+  if (method === undefined || codeAt(text, method.length) !== space) return undefined
   const targetAt = method.length + 1
-  if (text.charCodeAt(targetAt) !== slash) return undefined
+  if (codeAt(text, targetAt) !== slash) return undefined
   let targetEnd = targetAt
-  while (isVisible(text.charCodeAt(targetEnd))) targetEnd++
+  while (isVisible(codeAt(text, targetEnd))) targetEnd++
   if (!text.startsWith(version, targetEnd)) return undefined
   const lineEnd = targetEnd + version.length
   if (!isLineEnd(text, lineEnd)) return undefined
-  const fields = readFields(text, lineEnd + 2)
+  const block = readBlock(text.slice(lineEnd + 2), fieldsMax, blocks)
+  return block && { method, target: text.slice(targetAt, targetEnd), block }
+}
+
+function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): FieldBlock | undefined {
+  const known = blocks.find(lines)
+  if (known !== undefined) return known
+  const fields = readFields(lines)
   if (fields === undefined || fields.length > 2 * fieldsMax) return undefined
   let closes = false
   for (let i = 0; i < fields.length; i += 2) {
@@ -46,7 +57,9 @@ export function readPlainHead(text: string, fieldsMax: number): PlainHead | unde
       closes ||= value === 'close'
     } else if (unplain.has(lower)) return undefined
   }
-  return { method, target: text.slice(targetAt, targetEnd), fields, closes }
+  const block = { fields, closes, facts: new Map() }
+  blocks.keep(lines, block)
+  return block
 }
 
 const unplain: ReadonlySet<string> = new Set([
@@ -62,9 +75,9 @@ function mayChangeMeaning({ length }: string): boolean {
   return length === 6 || length === 7 || length === 10 || length === 14 || length > 15
 }
 
-function readFields(text: string, start: number): string[] | undefined {
+function readFields(lines: string): string[] | undefined {
   try {
-    return readFieldLines(text, start, text.length - 2)
+    return readFieldLines(lines, 0, lines.length - 2)
   } catch (error) {
     if (error instanceof WireError) return undefined
     throw error

@@ -2,7 +2,7 @@
 // written to the letter and throws WireError for the rest: whatever it takes, a well-kept parser takes with
 // the same meaning (the tests compare them). Bodies pass in slices of what was read, never copied or held.
 
-import { readFieldLines, skipValue, WireError } from './field-lines.ts'
+import { codeAt, readFieldLines, skipValue, WireError } from './field-lines.ts'
 
 /** A longer head, or longer trailers, are refused. */
 export const headBytesMax = 64 * 1024
@@ -37,6 +37,8 @@ export class ReplyParser {
   #left = 0
   /** The beginning of a head, line or trailers that came in several reads. */
   #pending: Buffer | undefined
+  /** Of the last head. */
+  #fieldsBefore: readonly string[] = noFields
   #keepsAlive = false
   #keepAliveSeconds: number | undefined
 
@@ -124,11 +126,12 @@ export class ReplyParser {
   #readHead(text: string): void {
     const start = statusLinePattern.exec(text)
     const lineEnd = start === null ? -1 : skipValue(text, start[0].length)
-    if (start === null || text.charCodeAt(lineEnd) !== carriageReturn) {
+    if (start === null || codeAt(text, lineEnd) !== carriageReturn) {
       throw new WireError('a reply has no status line of HTTP/1.1')
     }
-    if (text.charCodeAt(lineEnd + 1) !== lineFeed) throw new WireError('a bare CR is in a head')
-    const fields = readFieldLines(text, lineEnd + 2)
+    if (codeAt(text, lineEnd + 1) !== lineFeed) throw new WireError('a bare CR is in a head')
+    const fields = readFieldLines(text, lineEnd + 2, text.length, this.#fieldsBefore)
+    this.#fieldsBefore = fields
     const status = Number(start[2])
     if (status === 100 || status === 101) throw new WireError(`${status} came unasked`)
     this.#frame(status, fields, start[1] === '1')

@@ -3,6 +3,7 @@
 
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import type { ListenSettings } from '../configuration/configuration.ts'
+import type { Facts } from '../http1/field-blocks.ts'
 import { fieldValues } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 
@@ -41,6 +42,25 @@ export function buildTrustedProxies(
     else peers.addSubnet(address, Number(bits), family)
   }
   return { peers, read: settings.read }
+}
+
+type KnownOrigin = { readonly peer: string; readonly origin: ClientOrigin }
+
+const noProxies = {}
+
+/** As `readClientOrigin`; the same object for the same peer where `facts` of the fields are given. */
+export function clientOrigin(
+  peer: string,
+  fields: FieldList,
+  trusted: TrustedProxies | undefined,
+  facts: Facts | undefined,
+): ClientOrigin {
+  const key = trusted ?? noProxies
+  const known = facts?.get(key) as KnownOrigin | undefined
+  if (known?.peer === peer) return known.origin
+  const origin = readClientOrigin(peer, 'http', fields, trusted)
+  facts?.set(key, { peer, origin } satisfies KnownOrigin)
+  return origin
 }
 
 /** `peer` is the address of the connection's other end. */

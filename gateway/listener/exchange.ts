@@ -4,6 +4,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { GatewayError } from '../errors.ts'
+import type { Facts } from '../http1/field-blocks.ts'
 import type { Reconsider } from '../open-requests.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import type { Reply } from '../protocols/protocol.ts'
@@ -31,8 +32,12 @@ export type Upgrade = {
 /** What is read of a request's head: node:http's, or a plain one's. */
 export type RequestHead = Pick<
   IncomingMessage,
-  'method' | 'url' | 'httpVersion' | 'rawHeaders' | 'headers' | 'socket' | 'complete'
->
+  'method' | 'url' | 'httpVersion' | 'headers' | 'socket' | 'complete'
+> & {
+  readonly rawHeaders: readonly string[]
+  /** What is known of the fields already. */
+  readonly facts?: Facts
+}
 
 /** What writes a reply: node:http's ServerResponse, or a plain one's. */
 export type ReplyWriter = {
@@ -95,6 +100,8 @@ export class Exchange {
 
   /** Would the token, as it is now, still permit the request? */
   reconsider: Reconsider | undefined
+  /** Where it stands among the open requests (open-requests.ts); -1: nowhere. */
+  openPlace = -1
 
   #abortListeners: ((error: GatewayError) => void)[] | undefined
   readonly #plain: { idleMs: number } | undefined

@@ -36,7 +36,8 @@ export class Listener {
   #server: HttpServer
   #events: ListenerEvents
   #trusted: TrustedProxies | undefined
-  #exchanges = new Map<Socket, Exchange>()
+  /** Of each connection that had one, the exchange under way; it keeps its place in the map between two. */
+  #exchanges = new Map<Socket, Exchange | undefined>()
   /** What to do once the present exchange of a connection has ended. */
   #ahead = new Map<Socket, (() => void)[]>()
   #sockets = new Set<Socket>()
@@ -104,12 +105,13 @@ export class Listener {
     // http.Server.close() would also reset idle connections whose next request is on its way.
     net.Server.prototype.close.call(this.#server)
     for (const exchange of this.#exchanges.values()) {
+      if (exchange === undefined) continue
       if (exchange.upgrade === undefined) exchange.closing = true
       else exchange.abort(new GatewayError('overloaded', 'going away'))
     }
     this.#plain.drain()
     for (const socket of this.#sockets) {
-      const isServed = this.#exchanges.has(socket) || this.#plain.has(socket)
+      const isServed = this.#exchanges.get(socket) !== undefined || this.#plain.has(socket)
       if (!isServed) socket.setTimeout(checkIntervalMs)
     }
     return new Promise((resolve) => {
@@ -122,7 +124,7 @@ export class Listener {
   async endInOrder(error: GatewayError): Promise<void> {
     const ending: Promise<unknown>[] = []
     for (const exchange of this.#exchanges.values()) {
-      if (!exchange.endsInOrder) continue
+      if (!exchange?.endsInOrder) continue
       ending.push(new Promise<void>((resolve) => exchange.res.once('close', resolve)))
       exchange.withdraw(error)
     }
@@ -133,7 +135,7 @@ export class Listener {
   destroy(): void {
     this.#server.close()
     this.#plain.close()
-    for (const exchange of this.#exchanges.values()) exchange.cut()
+    for (const exchange of this.#exchanges.values()) exchange?.cut()
     for (const socket of this.#sockets) socket.destroy()
   }
 
@@ -162,6 +164,7 @@ export class Listener {
     socket.once('close', () => {
       this.#sockets.delete(socket)
       this.#ahead.delete(socket)
+      this.#exchanges.delete(socket)
       const left = (this.#perAddress.get(address) ?? 1) - 1
       if (left > 0) this.#perAddress.set(address, left)
       else this.#perAddress.delete(address)
@@ -181,7 +184,7 @@ export class Listener {
 
   /** One exchange at a time on a connection: requests that were sent ahead wait (RFC 9112 9.3.2). */
   #inTurn(socket: Socket, serve: () => void): void {
-    if (!this.#exchanges.has(socket)) {
+    if (this.#exchanges.get(socket) === undefined) {
       serve()
       return
     }
@@ -192,7 +195,10 @@ export class Listener {
 
   #ended(exchange: Exchange): void {
     const { socket } = exchange.req
-    if (this.#exchanges.get(socket) === exchange) this.#exchanges.delete(socket)
+    if (this.#exchanges.get(socket) === exchange) {
+      if (socket.destroyed) this.#exchanges.delete(socket)
+      else this.#exchanges.set(socket, undefined)
+    }
     const next = this.#ahead.get(socket)?.shift()
     if (!socket.destroyed && socket.writable) next?.()
   }

@@ -3,6 +3,7 @@
 // something else the connection is handed over, with that byte, and does not come back.
 
 import type { Socket } from 'node:net'
+import type { FieldBlocks } from '../http1/field-blocks.ts'
 import { readPlainHead } from '../http1/plain-head.ts'
 import { Exchange } from './exchange.ts'
 import { PlainReply } from './plain-reply.ts'
@@ -14,6 +15,7 @@ const aheadBytesMax = 16 * 1024
 export type PlainHost = {
   readonly headBytesMax: number
   readonly fieldsMax: number
+  readonly blocks: FieldBlocks
   /** The fields of a reply whose connection stays. */
   readonly keepAlive: string
   serve(exchange: Exchange): void
@@ -79,23 +81,25 @@ export class PlainConnection {
     const { length } = chunk
     const text = length <= this.#host.headBytesMax ? chunk.toString('latin1') : ''
     const isOneHead = text.indexOf(headEnd) === length - headEnd.length && text !== ''
-    const head = isOneHead ? readPlainHead(text, this.#host.fieldsMax) : undefined
+    const { fieldsMax, blocks } = this.#host
+    const head = isOneHead ? readPlainHead(text, fieldsMax, blocks) : undefined
     if (head === undefined) {
       this.#host.handOver(this, chunk)
       return
     }
     const isHead = head.method === 'HEAD'
-    const reply = new PlainReply(this.socket, isHead, head.closes, this.#host.keepAlive)
+    const reply = new PlainReply(this.socket, isHead, head.block.closes, this.#host.keepAlive)
     this.#reply = reply
     this.wasUsed = true
     const request = {
       method: head.method,
       url: head.target,
       httpVersion: '1.1',
-      rawHeaders: head.fields,
+      rawHeaders: head.block.fields,
       headers: noHeaders,
       socket: this.socket,
       complete: true,
+      facts: head.block.facts,
     }
     const exchange = new Exchange(request, reply, this)
     reply.on('close', () => this.#ended(reply))

@@ -2,11 +2,14 @@
 // node:http's timers have for its own connections.
 
 import type { Socket } from 'node:net'
+import { FieldBlocks } from '../http1/field-blocks.ts'
 import type { Exchange } from './exchange.ts'
 import { PlainConnection, type PlainHost } from './plain-connection.ts'
 
 /** Time limits act up to twice so much late. */
 const checkIntervalMs = 500
+/** What was read of requests is forgotten when it is unused for so long, and not later than after twice that. */
+const blocksAgeMs = 10_000
 /** A request may be on its way when the time that the client was told of ends. */
 const keepAliveMarginMs = 1_000
 
@@ -35,7 +38,8 @@ export class PlainConnections {
   readonly #events: PlainEvents
   readonly #host: PlainHost
   readonly #all = new Map<Socket, PlainConnection>()
-  readonly #check: NodeJS.Timeout
+  readonly #blocks = new FieldBlocks()
+  readonly #timers: readonly NodeJS.Timeout[]
   #isDraining = false
 
   constructor(settings: PlainSettings, events: PlainEvents) {
@@ -45,11 +49,15 @@ export class PlainConnections {
     this.#host = {
       headBytesMax: settings.headBytesMax,
       fieldsMax: settings.fieldsMax,
+      blocks: this.#blocks,
       keepAlive: `Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n`,
       serve: (exchange) => events.serve(exchange),
       handOver: (connection, bytes) => this.#handOver(connection, bytes),
     }
-    this.#check = setInterval(() => this.#checkAll(performance.now()), checkIntervalMs).unref()
+    this.#timers = [
+      setInterval(() => this.#checkAll(performance.now()), checkIntervalMs).unref(),
+      setInterval(() => this.#blocks.age(), blocksAgeMs).unref(),
+    ]
   }
 
   /** Every connection is plain until its client sends something else. */
@@ -67,7 +75,7 @@ export class PlainConnections {
   }
 
   close(): void {
-    clearInterval(this.#check)
+    for (const timer of this.#timers) clearInterval(timer)
   }
 
   #handOver(connection: PlainConnection, bytes: Buffer): void {

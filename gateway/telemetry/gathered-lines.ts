@@ -1,26 +1,29 @@
 // Log lines on their way to a destination that writes at once: those of requests are gathered for a moment,
-// since a write for each would cost more than all else that a small request takes.
+// since a write for each would cost more than all else that a small request takes. They are gathered as bytes:
+// as a text they would be hundreds of small parts that the garbage collector copies again and again.
 
 import type { DestinationStream } from 'pino'
 
 /** What is gathered is written after so long at the latest, and when the process ends. */
 const gatherMs = 50
+/** Of a character of a text, in UTF-8. */
+const characterBytesMax = 3
 
-type Destination = { write(piece: string): unknown; flushSync(): void }
+export type Destination = { write(piece: Buffer): unknown; flushSync(): void }
 
 export class GatheredLines implements DestinationStream {
   readonly #destination: Destination
   readonly #pieceBytesMax: number
-  readonly #isStrict: boolean
-  #piece = ''
-  #bytes = 0
+  /** Room for a piece, and for most lines behind it, of which it is not known yet whether they fit. */
+  readonly #bytes: Buffer
+  #length = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** Pieces of whole lines, of about `pieceBytesMax`; `isStrict`: no longer, where no line is. */
-  constructor(destination: Destination, pieceBytesMax: number, isStrict: boolean) {
+  /** Pieces of whole lines, no longer than `pieceBytesMax` where no line is. */
+  constructor(destination: Destination, pieceBytesMax: number) {
     this.#destination = destination
     this.#pieceBytesMax = pieceBytesMax
-    this.#isStrict = isStrict
+    this.#bytes = Buffer.allocUnsafeSlow(2 * pieceBytesMax)
     process.on('exit', () => this.#end())
   }
 
@@ -31,22 +34,31 @@ export class GatheredLines implements DestinationStream {
   }
 
   gather(line: string): void {
-    // Only a few lines hold more than ASCII, and only a strict bound must know.
-    const bytes = this.#isStrict ? Buffer.byteLength(line) : line.length
-    if (this.#bytes + bytes > this.#pieceBytesMax) this.flush()
-    this.#piece += line
-    this.#bytes += bytes
+    const before = this.#length
+    if (before + line.length * characterBytesMax > this.#bytes.length) {
+      this.flush()
+      if (line.length * characterBytesMax > this.#bytes.length) {
+        this.#destination.write(Buffer.from(line))
+        return
+      }
+    }
+    this.#length += this.#bytes.write(line, this.#length)
+    if (this.#length > this.#pieceBytesMax) this.#flushUpTo(before)
     this.#timer ??= setTimeout(() => this.flush(), gatherMs).unref()
   }
 
   flush(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    if (this.#bytes === 0) return
-    const piece = this.#piece
-    this.#piece = ''
-    this.#bytes = 0
-    this.#destination.write(piece)
+    this.#flushUpTo(this.#length)
+  }
+
+  /** What stands behind `end` stays. */
+  #flushUpTo(end: number): void {
+    if (end === 0) return
+    this.#destination.write(Buffer.from(this.#bytes.subarray(0, end)))
+    this.#bytes.copyWithin(0, end, this.#length)
+    this.#length -= end
   }
 
   #end(): void {

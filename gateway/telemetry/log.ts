@@ -1,7 +1,7 @@
 // The log: JSON lines on stdout. Never a token, a secret, an Authorization value or a query.
 
 import pino, { type Logger } from 'pino'
-import { GatheredLines } from './gathered-lines.ts'
+import { type Destination, GatheredLines } from './gathered-lines.ts'
 import { FittedLines, sharedPieceBytesMax } from './whole-lines.ts'
 
 const bufferBytesMax = 16 * 2 ** 20
@@ -15,11 +15,12 @@ export type Log = Logger
  */
 export function makeLog(shared?: { readonly worker?: number }): Log {
   // A reader that stops costs lines, never memory without bound.
-  const stdout = { dest: 1, sync: false, maxLength: bufferBytesMax }
+  const stdout = { dest: 1, sync: false, maxLength: bufferBytesMax, contentMode: 'buffer' } as const
   const isShared = shared !== undefined
   const bytesMax = isShared ? sharedPieceBytesMax : pieceBytesMax
-  const destination = pino.destination({ ...stdout, maxWrite: bytesMax })
-  const gathered = new GatheredLines(destination, bytesMax, isShared)
+  // Its types know of texts alone.
+  const destination = pino.destination({ ...stdout, maxWrite: bytesMax }) as unknown as Destination
+  const gathered = new GatheredLines(destination, bytesMax)
   return pino(
     {
       base: shared?.worker === undefined ? null : { worker: shared.worker },

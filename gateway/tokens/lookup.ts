@@ -107,11 +107,11 @@ export class TokenLookup {
     return this.#find(digestKey(secret), now, admit)
   }
 
-  /** What memory knows of a secret; undefined: it must be asked for with `find`. */
-  recall(secret: string, now: number): Lookup | undefined {
+  /** What memory knows of a secret, whose digest may be known; undefined: it must be asked for with `find`. */
+  recall(secret: string, now: number, key?: string): Lookup | undefined {
     // What is known needs no look at its checksum.
     if (secret.length > secretLengthMax) return undefined
-    const known = this.#memory.known(digestKey(secret))
+    const known = this.#memory.known(key ?? digestKey(secret))
     if (known === undefined || !this.#isServed(known, this.#clock())) return undefined
     this.#observer.lookup?.('memory', 'hit', 0)
     return judgeKnown(known, now)

@@ -51,8 +51,8 @@ export class TokenThrottle {
    * As TokenLookup's `find`, for a client's address. Rejects with `too_many_requests` where the answer would
    * be `absent` and the address has spent what it may, or where too many lookups wait.
    */
-  find(secret: string, address: string, now: number): Lookup | Promise<Lookup> {
-    const known = this.#lookup.recall(secret, now)
+  find(secret: string, address: string, now: number, key?: string): Lookup | Promise<Lookup> {
+    const known = this.#lookup.recall(secret, now, key)
     if (known !== undefined) return known
     const visit = new Visit()
     const answer = this.#lookup.find(secret, now, () => this.#admit(visit, address))

@@ -12,7 +12,7 @@ import { type Finished, run } from '../servers/command.ts'
 import { type Gateway, projectFolder, startGateway } from '../servers/gateway.ts'
 import { makeFolder, removeFolder } from '../servers/lifetime.ts'
 import { type Connection, connect, wholeReplyBytes } from '../servers/raw-client.ts'
-import { freePort, until } from '../servers/ready.ts'
+import { closedPort, until } from '../servers/ready.ts'
 import { type Recorder, startRecorder } from '../servers/recorder.ts'
 import { makeToken } from '../tokens/records.ts'
 
@@ -25,7 +25,7 @@ const uploadPieceMs = 200
 const api: Recorder = await startRecorder()
 t.teardown(() => api.stop())
 
-const down = `http://127.0.0.1:${await freePort()}`
+const down = `http://127.0.0.1:${closedPort}`
 const configuration = {
   upstreams: { api: { url: api.url }, down: { url: down } },
   scopes: { 'api:use': 'Use the API', 'api:other': 'Nothing here' },

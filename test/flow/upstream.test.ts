@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { type Gateway, startGateway } from '../servers/gateway.ts'
 import { startServer } from '../servers/lifetime.ts'
 import { connect, send, wholeReplyBytes } from '../servers/raw-client.ts'
-import { freePort, until } from '../servers/ready.ts'
+import { closedPort, until } from '../servers/ready.ts'
 import { type Recorder, type Responder, type Script, startRecorder } from '../servers/recorder.ts'
 import {
   ask,
@@ -32,7 +32,7 @@ const gateway: Gateway = await startGateway({
     based: { url: `${upstream.url}/base` },
     hasty: { url: upstream.url, timeouts: { headers: '1s', idle: '1s' } },
     passing: { url: upstream.url, credentials: 'forward' },
-    closed: { url: `http://127.0.0.1:${await freePort()}` },
+    closed: { url: `http://127.0.0.1:${closedPort}` },
     nameless: { url: 'http://nowhere.invalid' },
     full: { url: full.url, timeouts: { connect: '1s' } },
   },

@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import { type ClientOptions, WebSocket, WebSocketServer } from 'ws'
 import { type Gateway, startGateway } from '../servers/gateway.ts'
 import { connect, send } from '../servers/raw-client.ts'
-import { freePort, until } from '../servers/ready.ts'
+import { closedPort, until } from '../servers/ready.ts'
 import { type Recorder, type Script, startRecorder } from '../servers/recorder.ts'
 
 const mebibyte = 2 ** 20
@@ -76,7 +76,7 @@ const upstreams = {
   echo: { url: echo.url, identity },
   idle: { url: echo.url, timeouts: { idle: '1s' } },
   api: { url: api.url, timeouts: { headers: '1s' } },
-  down: { url: `http://127.0.0.1:${await freePort()}` },
+  down: { url: `http://127.0.0.1:${closedPort}` },
 }
 const configuration = {
   upstreams,

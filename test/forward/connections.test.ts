@@ -4,6 +4,7 @@
 import net, { type AddressInfo } from 'node:net'
 import t from 'tap'
 import { Connections } from '../../gateway/forward/connections.ts'
+import { SentHead, SharedFields } from '../../gateway/forward/sent-head.ts'
 
 const whole = (body: string): string =>
   `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`
@@ -33,9 +34,13 @@ t.test(
     await new Promise<void>((resolve, reject) => {
       const ask = (path: string, ended: () => void): void => {
         let body = ''
-        const options = { path, method: 'GET', headers: ['Host', 'a'], body: null } as const
         connections.dispatch(
-          { ...options, headers: [...options.headers] },
+          {
+            path,
+            method: 'GET',
+            head: new SentHead(new SharedFields(['Host', 'a']), 'r'),
+            body: null,
+          },
           {
             onResponseData: (_, chunk) => {
               body += chunk.toString('latin1')

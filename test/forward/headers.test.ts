@@ -19,7 +19,7 @@ const plan = planHead(settings, [settings], [])
 
 /** The values of one field of the head that is written for these fields. */
 function written(name: string, fields: readonly string[], further: object): string[] {
-  const out = writeHead(plan, {
+  const head = writeHead(plan, {
     fields,
     host: 'hub.example',
     requestHost: 'a',
@@ -29,6 +29,7 @@ function written(name: string, fields: readonly string[], further: object): stri
     inject: false,
     ...further,
   })
+  const out = head.list()
   return out.filter((_, i) => i % 2 === 1 && out[i - 1]?.toLowerCase() === name)
 }
 

@@ -5,11 +5,13 @@ import http from 'node:http'
 import net, { type AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
+import { FieldBlocks } from '../../gateway/http1/field-blocks.ts'
 import { readPlainHead } from '../../gateway/http1/plain-head.ts'
 import { search } from '../search.ts'
 import { requestHeads } from './wire.ts'
 
 const fieldsMax = 100
+const blocks = new FieldBlocks()
 
 type Seen = { method: string; target: string; fields: string[]; body: number; closes: boolean }
 
@@ -53,10 +55,11 @@ t.test('what it takes node:http takes, with the same meaning', async (t) => {
     2_000,
     fc.asyncProperty(requestHeads, async (text) => {
       const isOneHead = text.indexOf('\r\n\r\n') === text.length - 4
-      const plain = isOneHead ? readPlainHead(text, fieldsMax) : undefined
+      const plain = isOneHead ? readPlainHead(text, fieldsMax, blocks) : undefined
       if (plain === undefined) return
       taken++
-      const { method, target, fields, closes } = plain
+      const { method, target } = plain
+      const { fields, closes } = plain.block
       const mine = { method, target, fields, body: 0, closes }
       const theirs = await readByNode(text)
       if (JSON.stringify(theirs) === JSON.stringify(mine)) return
@@ -70,10 +73,10 @@ t.test('a usual request is plain', (t) => {
   const text =
     'GET /api/devices/7?full=1 HTTP/1.1\r\nHost: api.example\r\nUser-Agent: curl/8.5.0\r\n' +
     'Accept: */*\r\nOSF-TOKEN: sgt_x\r\nConnection: keep-alive\r\n\r\n'
-  t.match(readPlainHead(text, fieldsMax), {
+  t.match(readPlainHead(text, fieldsMax, blocks), {
     method: 'GET',
     target: '/api/devices/7?full=1',
-    closes: false,
+    block: { closes: false },
   })
   t.end()
 })
@@ -90,7 +93,7 @@ for (const [sentence, text] of [
   ['there are too many fields', `GET / HTTP/1.1\r\n${'A: b\r\n'.repeat(101)}\r\n`],
 ] as const) {
   t.test(`it is left to node:http where ${sentence}`, (t) => {
-    t.equal(readPlainHead(text, fieldsMax), undefined)
+    t.equal(readPlainHead(text, fieldsMax, blocks), undefined)
     t.end()
   })
 }

@@ -1,10 +1,12 @@
 // The gateway as people run it: `serve` in a process of its own, with a configuration and a token
-// authority in a new folder. Nothing of it is called in-process.
+// authority in a new folder. In this process it only makes tokens, which tests need in numbers.
 
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { tokenCommand } from '../../gateway/commands/token.ts'
 import { type Finished, run } from './command.ts'
 import { type Exit, makeFolder, plainEnvironment, removeFolder, startServer } from './lifetime.ts'
 import { until } from './ready.ts'
@@ -33,7 +35,7 @@ export type Gateway = {
   messages(): string
   /** Resolves with the first line of the log that fulfils the condition, now or later. */
   logged(what: string, condition: (line: LogLine) => boolean): Promise<LogLine>
-  /** `token create` with these further arguments; resolves with the token. */
+  /** What `token create` makes of these further arguments, without a process of its own; resolves with the token. */
   token(...args: readonly string[]): Promise<string>
   /** Any command of the program; `--config` is added. */
   command(...args: readonly string[]): Promise<Finished>
@@ -89,9 +91,19 @@ export async function startGateway(
     messages: server.output,
     logged: (what, condition) => until(`a log line: ${what}`, () => log().find(condition)),
     token: async (...args) => {
-      const made = await command('token', 'create', ...args)
-      if (made.code !== 0) throw new Error(`token create ${args.join(' ')}: ${made.stderr}`)
-      return made.stdout.trim()
+      let [token, messages] = ['', '']
+      const program = tokenCommand({
+        stdout: (text) => (token += text),
+        stderr: (text) => (messages += text),
+        stdin: Readable.from([]),
+        environment: plainEnvironment(env),
+      })
+      try {
+        await program.parseAsync(['create', ...args, '--config', configFile], { from: 'user' })
+      } catch (cause) {
+        throw new Error(`token create ${args.join(' ')}: ${messages}`, { cause })
+      }
+      return token.trim()
     },
     command,
     signal: (signal) => void server.child.kill(signal),

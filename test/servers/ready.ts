@@ -33,6 +33,9 @@ export async function accepting(server: Server, port: number): Promise<void> {
   })
 }
 
+/** A loopback port that nobody listens on: no program is given it where it asks for a free one. */
+export const closedPort = 1
+
 /** A loopback port that nobody listens on at this moment. Another program may take it: try again then. */
 export async function freePort(): Promise<number> {
   const server = net.createServer()

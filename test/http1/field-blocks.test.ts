@@ -1,0 +1,34 @@
+// The memory of field lines (gateway/http1/field-blocks.ts): bounded, and short.
+
+import t from 'tap'
+import { type FieldBlock, FieldBlocks } from '../../gateway/http1/field-blocks.ts'
+
+const block = (): FieldBlock => ({ fields: [], closes: false, facts: new Map() })
+
+t.test('a block that is used stays, one that is not is forgotten', (t) => {
+  const blocks = new FieldBlocks()
+  const used = block()
+  blocks.keep('used', used)
+  blocks.keep('unused', block())
+  for (let age = 0; age < 3; age++) {
+    blocks.age()
+    t.equal(blocks.find('used'), used)
+  }
+  t.equal(blocks.find('unused'), undefined)
+  blocks.age()
+  blocks.age()
+  t.equal(blocks.find('used'), undefined)
+  t.end()
+})
+
+t.test('made-up blocks fill one generation and no more, and long ones are not kept', (t) => {
+  const blocks = new FieldBlocks()
+  const kept = (): number =>
+    Array.from({ length: 10_000 }, (_, i) => blocks.find(`${i}`)).filter(Boolean).length
+  for (let i = 0; i < 10_000; i++) blocks.keep(`${i}`, block())
+  t.equal(kept(), 2_048)
+  blocks.age()
+  blocks.keep('x'.repeat(2_000), block())
+  t.equal(blocks.find('x'.repeat(2_000)), undefined)
+  t.end()
+})
