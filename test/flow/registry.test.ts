@@ -39,7 +39,7 @@ function tokenWith(...rights: readonly string[]): Promise<string> {
   return made
 }
 
-/** skopeo with a home of its own, so that it remembers neither credentials nor blobs. */
+/** skopeo with a home of its own, so that it remembers no credentials. */
 function skopeo(args: readonly string[], home = `home-${++homes}`): Promise<Finished> {
   const env = { HOME: join(folder, home), XDG_RUNTIME_DIR: join(folder, home) }
   mkdirSync(env.HOME, { recursive: true })
