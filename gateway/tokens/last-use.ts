@@ -5,7 +5,7 @@
 // The latest use is never lost to that: it waits, and is written when its time has come, or at the end. A
 // failure keeps what was noted for the next time. Nothing here fails a request or delays it.
 
-import { setTimeout as pause, setImmediate } from 'node:timers/promises'
+import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { TokenStore, TokenUse } from './store.ts'
 
@@ -13,8 +13,10 @@ import type { TokenStore, TokenUse } from './store.ts'
 export const useIntervalMs = 30_000
 /** How often what was noted is written. */
 export const writeIntervalMs = 2_000
-/** A transaction of so many holds the process and the authority's lock for some three milliseconds. */
-export const usesPerWriteMax = 100
+/** A transaction of so many holds the process and the authority's lock for less than a millisecond. */
+export const usesPerWriteMax = 20
+/** Between two transactions requests and other processes have their turn: all tokens that are remembered are written in time. */
+const writeGapMs = 10
 /** Tokens remembered, written or not; beyond them the one that was used longest ago is forgotten. */
 export const tokensMax = 50_000
 
@@ -34,6 +36,7 @@ export class LastUse {
   readonly #entries: LRUCache<string, Entry>
   #writing: Promise<void> = Promise.resolve()
   #isFailing = false
+  #gapMs = writeGapMs
   #timer: NodeJS.Timeout | undefined
 
   /** `clock` is monotonic, in milliseconds. */
@@ -93,6 +96,7 @@ export class LastUse {
   async close(): Promise<number> {
     clearTimeout(this.#timer)
     this.#timer = undefined
+    this.#gapMs = 0
     await this.#writing
     for (let tries = 1; this.#unwritten.size > 0 && tries <= closeTriesMax; tries++) {
       if (tries > 1) await pause(closeRetryMs)
@@ -103,8 +107,7 @@ export class LastUse {
 
   async #write(entries: readonly Entry[]): Promise<void> {
     for (let first = 0; first < entries.length; first += usesPerWriteMax) {
-      // Between two transactions requests and other processes have their turn.
-      if (first > 0) await setImmediate()
+      if (first > 0) await pause(this.#gapMs)
       await this.#writeSome(entries.slice(first, first + usesPerWriteMax))
     }
   }
