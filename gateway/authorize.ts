@@ -31,8 +31,9 @@ export function authenticate(
   const { rawHeaders, facts } = exchange.req
   const found = findCredentials(rawHeaders, target.query, match.route.credentials, facts)
   if (found.kind === 'none' && needsNoToken(intent)) return undefined
-  if (found.kind === 'grant')
+  if (found.kind === 'grant') {
     return acceptGrant(snapshot, exchange, intent, match.route, found.value)
+  }
   return acceptToken(snapshot, exchange, found)
 }
 

@@ -126,8 +126,9 @@ function permit(
 ): Promise<void> | undefined {
   const decideAndEnter = (): void => {
     checkDecision(snapshot, exchange, intent, progress)
-    if (exchange.grant !== undefined)
+    if (exchange.grant !== undefined) {
       speakerOf(request.match.route).checkGrant?.(request, exchange.grant)
+    }
     snapshot.open.enter(exchange, reconsiderLater(snapshot, exchange, intent))
   }
   const looking = authenticate(snapshot, exchange, intent, request)

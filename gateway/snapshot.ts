@@ -31,10 +31,11 @@ export type SnapshotUpstream = { readonly upstream: Upstream; readonly plan: Hea
 export function buildSnapshot(configuration: Configuration, services: Services): Snapshot {
   const all = [...configuration.upstreams.values()]
   const upstreams = new Map<string, SnapshotUpstream>()
+  // Registries and their token services take Basic and grants whatever the list at the top says.
+  const carriers = [configuration, ...configuration.routes].flatMap(
+    ({ credentials }) => credentials,
+  )
   for (const settings of all) {
-    // Registries take grants whatever the carriers of tokens are.
-    const routes = configuration.routes.filter(({ upstream }) => upstream === settings.name)
-    const carriers = [configuration, ...routes].flatMap(({ credentials }) => credentials)
     upstreams.set(settings.name, {
       upstream: new Upstream(settings),
       plan: planHead(settings, all, carriers),

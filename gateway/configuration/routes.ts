@@ -56,9 +56,10 @@ function nameRoutes(read: readonly ReadRoute[], complain: Complain): readonly Ro
         `the name \`${route.name}\` is taken by the route at ${twin.place}; choose another`,
       )
     }
-    const named =
-      twin === undefined ? route : { ...route, name: `${route.name} (${route.protocol})` }
-    taken.set(named.name, named)
+    let { name } = route
+    while (taken.has(name)) name = `${name} (${route.protocol})`
+    const named = { ...route, name }
+    taken.set(name, named)
     return named
   })
 }

@@ -40,14 +40,18 @@ export function readCredentials(
 ): Credentials {
   let found = none
   for (const carrier of carriers) {
-    const presented = readCarrier(fields, query, carrier)
-    if (presented.kind === 'none') continue
-    if (found.kind !== 'none' && !isSame(found, presented)) {
-      refuse('the request presents two different tokens; send one of them')
-    }
-    found = presented
+    found = oneOf(found, readCarrier(fields, query, carrier))
   }
   return found
+}
+
+/** What two places of one request present together. Throws `ambiguous_credentials` where they differ. */
+export function oneOf(found: Credentials, presented: Credentials): Credentials {
+  if (presented.kind === 'none') return found
+  if (found.kind !== 'none' && !isSame(found, presented)) {
+    refuse('the request presents two different tokens; send one of them')
+  }
+  return presented
 }
 
 /** As `readCredentials`; the same object each time where `facts` of the fields are given and no query matters. */

@@ -34,14 +34,14 @@ export class GatheredLines implements DestinationStream {
   }
 
   gather(line: string): void {
-    const before = this.#length
-    if (before + line.length * characterBytesMax > this.#bytes.length) {
+    if (this.#length + line.length * characterBytesMax > this.#bytes.length) {
       this.flush()
       if (line.length * characterBytesMax > this.#bytes.length) {
         this.#destination.write(Buffer.from(line))
         return
       }
     }
+    const before = this.#length
     this.#length += this.#bytes.write(line, this.#length)
     if (this.#length > this.#pieceBytesMax) this.#flushUpTo(before)
     this.#timer ??= setTimeout(() => this.flush(), gatherMs).unref()

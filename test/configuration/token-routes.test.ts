@@ -167,3 +167,13 @@ t.test('lint shows who may ask, and explain that the service looks by itself', a
   t.match(asked('GET', '/v2/'), { status: 401 })
   t.match(asked('PUT', '/v2/a/manifests/x'), { status: 401 })
 })
+
+t.test('no two registries have one name, by which their grants are told apart', (t) => {
+  const { routes } = load(t, [
+    { path: '/x', name: 'a.test/v2/', upstream: 'hub', allow: 'read' },
+    { ...registry, host: 'b.test', name: 'a.test/v2/ (registry)' },
+    { ...registry, host: 'a.test' },
+  ])
+  t.equal(new Set(routes.map(({ name }) => name)).size, routes.length)
+  t.end()
+})

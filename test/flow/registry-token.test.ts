@@ -6,6 +6,9 @@ import t from 'tap'
 import { grantLifetimeSeconds, leewaySeconds, writeGrant } from '../../gateway/tokens/grant.ts'
 import { type Gateway, startGateway } from '../servers/gateway.ts'
 import { sha256 } from '../servers/oci-layout.ts'
+import { connect } from '../servers/raw-client.ts'
+import { until } from '../servers/ready.ts'
+import { startRecorder } from '../servers/recorder.ts'
 import { type RegistryServer, startRegistry } from '../servers/registry-server.ts'
 
 const grantKey = 'a key of the test, of more than 32 characters'
@@ -30,7 +33,13 @@ const gateway: Gateway = await startGateway({
     { path: '/token', service: 'registry-token', allow: 'public' },
     { path: '/api', upstream: 'hub', allow: 'authenticated' },
     { ...registry, name: 'basic', host: 'basic.test' },
-    { host: 'basic.test', path: '/auth/token', service: 'registry-token', allow: 'public' },
+    {
+      host: 'basic.test',
+      path: '/auth/token',
+      service: 'registry-token',
+      allow: 'public',
+      cors: { origins: ['https://ui.test'] },
+    },
     {
       ...registry,
       name: 'shared',
@@ -519,6 +528,76 @@ t.test('where anyone may pull, a client without a token gets a grant of nobody',
   t.match(refused.challenge, /error="insufficient_scope".*scope="repository:a:pull,push"$/)
   const wrong = await ask('GET /t', { host, headers: password('sgt_wrong') })
   t.equal(wrong.status, 401, 'a bad token is no invitation')
+})
+
+t.test('a form and a field that present two tokens are refused', async (t) => {
+  const [one, two] = [
+    await gateway.token('--scope', 'read'),
+    await gateway.token('--scope', 'read'),
+  ]
+  const body = `grant_type=refresh_token&refresh_token=${one}&service=hub`
+  const headers = { 'Content-Type': 'application/x-www-form-urlencoded' }
+  const authorization = (token: string) => ({ ...headers, Authorization: `Bearer ${token}` })
+  t.equal((await ask('POST /token', { headers: authorization(one), body })).status, 200)
+  const refused = await ask('POST /token', { headers: authorization(two), body })
+  t.equal(refused.status, 400)
+  t.match(refused.text, /two different tokens/)
+})
+
+t.test('a form that does not come is not waited for', async (t) => {
+  const connection = await connect(gateway.url)
+  t.teardown(() => connection.close())
+  const began = performance.now()
+  connection.write(
+    'POST /token HTTP/1.1\r\nHost: hub.test\r\nContent-Length: 60\r\n' +
+      'Content-Type: application/x-www-form-urlencoded\r\n\r\n',
+  )
+  const drip = setInterval(() => connection.write('a'), 1_000)
+  t.teardown(() => clearInterval(drip))
+  await until('a reply', () => connection.received() !== '' || undefined)
+  t.match(connection.received(), /^HTTP\/1\.1 408 /)
+  t.ok(performance.now() - began < 15_000)
+})
+
+t.test('a page of another origin may read the grant where the route says so', async (t) => {
+  const token = await gateway.token('--scope', 'read')
+  const headers = { Origin: 'https://ui.test', Authorization: `Bearer ${token}` }
+  const reply = await ask('GET /auth/token?service=basic', { host: 'basic.test', headers })
+  t.equal(reply.status, 200)
+  t.equal(reply.headers['access-control-allow-origin'], 'https://ui.test')
+})
+
+t.test('what a registry takes besides the carriers of the configuration', async (t) => {
+  const other = await startRecorder()
+  const narrow = await startGateway({
+    credentials: [{ header: 'OSF-TOKEN' }],
+    upstreams: { hub: { url: upstream.url }, other: { url: other.url } },
+    scopes: { read: 'Pull' },
+    routes: [
+      { ...registry, name: 'hub', challenge: 'bearer', allow: { pull: 'read' } },
+      { path: '/token', service: 'registry-token', allow: 'public' },
+      { path: '/{rest...}', upstream: 'other', allow: 'public' },
+    ],
+  })
+  t.teardown(async () => {
+    await narrow.stop()
+    await other.stop()
+  })
+  const token = await narrow.token('--scope', 'read')
+  const basic = `Basic ${Buffer.from(`x:${token}`).toString('base64')}`
+  const asked = (path: string, Authorization: string): Promise<Response> =>
+    fetch(`${narrow.url}${path}`, { headers: { Authorization } })
+  const { token: grant } = (await (await asked('/token?service=hub', basic)).json()) as {
+    token: string
+  }
+  for (const value of [basic, `Bearer ${grant}`]) {
+    t.equal((await asked('/v2/', value)).status, 200)
+    t.equal((await asked('/_upload/x', value)).status, 200)
+    t.notOk(other.requests.at(-1)?.fields.some((text) => /^authorization$/i.test(text)))
+  }
+  const foreign = await asked('/v2/', 'Bearer eyJhbGciOiJSUzI1NiJ9.e30.xx')
+  t.equal(foreign.status, 401)
+  t.match(foreign.headers.get('www-authenticate'), /error="invalid_token"/)
 })
 
 t.test('unknown tokens are counted here as everywhere', async (t) => {

@@ -29,7 +29,7 @@ export function challengeFor(
     realm: realmOf(route, route.tokenRoute, requestUrl ?? ''),
     service: route.name,
     ...(scope !== '' && { scope }),
-    ...(bearer !== undefined && errorOf(error)),
+    ...(bearer !== undefined && errorOf(error, hasGrant)),
   })
 }
 
@@ -37,8 +37,11 @@ export function challengeFor(
  * For who sent Bearer credentials; others are told in the body alone, which docker shows only without this.
  * A grant of nobody's, where a token is required, is good and too narrow.
  */
-function errorOf(error: GatewayError): { error: string; errorDescription: string } {
-  const name = error.code === 'invalid_token' ? error.code : 'insufficient_scope'
+function errorOf(
+  error: GatewayError,
+  hasGrant: boolean,
+): { error: string; errorDescription: string } {
+  const name = hasGrant && error.code !== 'invalid_token' ? 'insufficient_scope' : 'invalid_token'
   return { error: name, errorDescription: error.message }
 }
 

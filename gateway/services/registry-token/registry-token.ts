@@ -3,7 +3,7 @@
 // error: the registry says what is missing, in words that clients show. Without credentials there is a grant
 // only where a registry lets anyone pull.
 
-import { type Credentials, readCredentials } from '../../credentials/credentials.ts'
+import { type Credentials, oneOf, readCredentials } from '../../credentials/credentials.ts'
 import { GatewayError } from '../../errors.ts'
 import type { ProtocolRequest, Reply } from '../../protocols/protocol.ts'
 import { RegistryError } from '../../protocols/registry/errors.ts'
@@ -41,7 +41,10 @@ async function answer(call: ServiceCall): Promise<Reply> {
   const form = isForm ? await readGrantForm(request.fields, call.body) : undefined
   const asked = form ?? readGrantQuery(request.target.query)
   const registry = registryFor(asked.service, call)
-  const tokenId = await holder(form?.credentials ?? presentedBy(request), registry, call)
+  const presented = presentedBy(request)
+  // A form speaks for itself, but not against the head.
+  if (form !== undefined) oneOf(presented, form.credentials)
+  const tokenId = await holder(form?.credentials ?? presented, registry, call)
   const access = grantedScopes(
     asked.scopes,
     registry,
