@@ -79,7 +79,7 @@ t.test(`a layer of ${layerMebibytes} MiB, up and down`, async (t) => {
     )
   }
   t.comment(
-    `the gateway's memory: ${(before / mebibyte).toFixed(0)} MiB before, and at most that more`,
+    `the gateway's memory: ${(before / mebibyte).toFixed(0)} MiB before, ${growth.toFixed(1)} MiB more at most`,
   )
   const gibibytes = (2 * rounds * layerMebibytes) / 1024
   t.comment(`the gateway's CPU time: ${(cpu / gibibytes).toFixed(2)} s a GiB`)
