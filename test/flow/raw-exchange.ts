@@ -92,6 +92,7 @@ export function readReply(text: string, toHead = false): RawReply {
     const raw = left.slice(end + 4, bytes)
     const values = (name: string): string[] => valuesOf(fields, name)
     const isChunked = values('transfer-encoding').length > 0 && !toHead
+    const isJson = values('content-type').some((type) => type.includes('json'))
     const { body, trailers } = isChunked ? readChunks(raw) : { body: raw, trailers: [] }
     return {
       status,
@@ -103,7 +104,8 @@ export function readReply(text: string, toHead = false): RawReply {
       rest: left.slice(bytes),
       values,
       field: (name) => (values(name).length === 1 ? values(name)[0] : undefined),
-      problem: body.startsWith('{') ? JSON.parse(body) : {},
+      // Other bodies may begin so too, random ones among them.
+      problem: isJson && body.startsWith('{') ? JSON.parse(body) : {},
     }
   }
 }
