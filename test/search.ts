@@ -4,7 +4,7 @@
 import fc from 'fast-check'
 
 const times = Number(process.env.FC_TIMES ?? 1)
-const seed = Number(process.env.FC_SEED ?? 1_170_215_533)
+export const seed = Number(process.env.FC_SEED ?? 1_170_215_533)
 /** Of one property, counterexamples made smaller included; a slow machine plays fewer cases. */
 const timeLimitMs = 8_000 * times
 
