@@ -19,8 +19,9 @@ export function joinTokenRoutes(
     if (route.protocol !== 'registry') return route
     const found = findService(route, services)
     if ('missing' in found) {
-      if (route.challenge === 'bearer')
+      if (route.challenge === 'bearer') {
         complainOf(route, 'challenge', `\`challenge: bearer\` ${found.missing}`)
+      }
       return route
     }
     return { ...route, tokenRoute: found.service }

@@ -13,7 +13,7 @@ import type { TokenStore, TokenUse } from './store.ts'
 export const useIntervalMs = 30_000
 /** How often what was noted is written. */
 export const writeIntervalMs = 2_000
-/** A transaction of so many holds the process and the authority's lock for less than a millisecond. */
+/** A transaction of so many holds the process and the authority's lock for about a millisecond. */
 export const usesPerWriteMax = 20
 /** Between two transactions requests and other processes have their turn: all tokens that are remembered are written in time. */
 const writeGapMs = 10

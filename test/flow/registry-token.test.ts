@@ -10,6 +10,7 @@ import { connect } from '../servers/raw-client.ts'
 import { until } from '../servers/ready.ts'
 import { startRecorder } from '../servers/recorder.ts'
 import { type RegistryServer, startRegistry } from '../servers/registry-server.ts'
+import { tokenMaker } from '../servers/token-maker.ts'
 
 const grantKey = 'a key of the test, of more than 32 characters'
 const upstream: RegistryServer = await startRegistry()
@@ -122,15 +123,7 @@ function ask(
   })
 }
 
-const tokens = new Map<string, Promise<string>>()
-
-function tokenWith(...rights: readonly string[]): Promise<string> {
-  const key = rights.join()
-  const args = rights.flatMap((right) => [right.includes('=') ? '--resource' : '--scope', right])
-  const made = tokens.get(key) ?? gateway.token('--subject', 'ada', ...args)
-  tokens.set(key, made)
-  return made
-}
+const tokenWith = tokenMaker(gateway)
 
 async function basic(...rights: readonly string[]): Promise<Record<string, string>> {
   return password(await tokenWith(...rights))

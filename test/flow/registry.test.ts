@@ -11,6 +11,7 @@ import { makeFolder, removeFolder } from '../servers/lifetime.ts'
 import { type OciImage, sha256, writeOciLayout } from '../servers/oci-layout.ts'
 import { connect, send } from '../servers/raw-client.ts'
 import { type RegistryServer, startRegistry } from '../servers/registry-server.ts'
+import { tokenMaker } from '../servers/token-maker.ts'
 
 const upstream: RegistryServer = await startRegistry()
 const nowhere = 'http://127.0.0.1:9'
@@ -27,17 +28,9 @@ t.teardown(async () => {
 
 const host = gateway.url.replace('http://', '')
 const push = 'containers:read-update'
-const tokens = new Map<string, Promise<string>>()
+/** Limited by `repository=PATTERN` among the scopes. */
+const tokenWith = tokenMaker(gateway)
 let homes = 0
-
-/** A token, made once; `repository=PATTERN` among the scopes limits it. */
-function tokenWith(...rights: readonly string[]): Promise<string> {
-  const key = rights.join()
-  const args = rights.flatMap((right) => [right.includes('=') ? '--resource' : '--scope', right])
-  const made = tokens.get(key) ?? gateway.token('--subject', 'ada', ...args)
-  tokens.set(key, made)
-  return made
-}
 
 /** skopeo with a home of its own, so that it remembers no credentials. */
 function skopeo(args: readonly string[], home = `home-${++homes}`): Promise<Finished> {

@@ -3,6 +3,7 @@
 
 import { join } from 'node:path'
 import { type Gateway, projectFolder, startGateway } from './gateway.ts'
+import { tokenMaker } from './token-maker.ts'
 
 export type RegistryGateway = {
   readonly gateway: Gateway
@@ -33,20 +34,11 @@ export async function startRegistryGateway(
       hub: { url: registryUrl, ...hub },
     },
   })
-  const made = new Map<string, Promise<string>>()
+  const tokenWith = tokenMaker(gateway)
   return {
     gateway,
     url: gateway.url,
-    credentials: async (...rights) => {
-      const key = rights.join()
-      const args = rights.flatMap((right) => [
-        right.includes('=') ? '--resource' : '--scope',
-        right,
-      ])
-      const token = made.get(key) ?? gateway.token(...args)
-      made.set(key, token)
-      return basic(await token)
-    },
+    credentials: async (...rights) => basic(await tokenWith(...rights)),
     stop: () => gateway.stop(),
   }
 }

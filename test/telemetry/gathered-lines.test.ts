@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { GatheredLines } from '../../gateway/telemetry/gathered-lines.ts'
 import { search } from '../search.ts'
+import { until } from '../servers/ready.ts'
 
 const pieceBytesMax = 64
 
@@ -48,6 +49,7 @@ t.test('a line that is waited for takes with it what was gathered', (t) => {
 t.test('what is gathered is written after a moment', async (t) => {
   const { lines, pieces } = open()
   lines.gather('one\n')
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  t.strictSame(pieces, [])
+  await until('a piece', () => pieces.length > 0 || undefined)
   t.strictSame(pieces, ['one\n'])
 })

@@ -49,8 +49,9 @@ function errorOf(
 function realmOf(registry: Route, service: Route, requestUrl: string): string {
   const path = service.pattern.source
   const { publicUrl } = service
-  if (publicUrl !== undefined)
+  if (publicUrl !== undefined) {
     return new URL(publicUrl).pathname === '/' ? join(publicUrl, path) : publicUrl
+  }
   return join(registry.publicUrl ?? requestUrl, path)
 }
 

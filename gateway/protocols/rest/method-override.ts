@@ -9,6 +9,7 @@ import { fieldValue, fieldValues } from '../fields.ts'
 import { addField } from '../form-field.ts'
 import { isForm, readFormFields } from '../forms.ts'
 import type { FieldList, RequestBody } from '../protocol.ts'
+import { readWhole } from '../read-whole.ts'
 
 /** A longer form may hide `_method` behind it. */
 export const formBytesMax = 64 * 1024
@@ -58,7 +59,13 @@ export async function readBodyOverride(
   if (encoding !== undefined && encoding.trim().toLowerCase() !== 'identity') {
     throw new GatewayError('bad_request', `a compressed form cannot be looked into; ${remedy}`)
   }
-  const bytes = await readWhole(body)
+  const bytes = await readWhole(body, formBytesMax)
+  if (bytes === undefined) {
+    throw new GatewayError(
+      'bad_request',
+      `a form of more than 64 KiB cannot be looked into; send it with the Content-Type that it has, or ${remedy}`,
+    )
+  }
   const type = fieldValue(fields, 'content-type')?.trim() || queryType
   const asked = [...(readFormFields(type, bytes)?.get('_method') ?? [])]
   // Only POST is looked into: another method is what the head has asked for.
@@ -86,23 +93,6 @@ function decodeLeniently(text: string): string {
   return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
   )
-}
-
-async function readWhole(body: RequestBody): Promise<Buffer> {
-  const tooLong = () =>
-    new GatewayError(
-      'bad_request',
-      `a form of more than 64 KiB cannot be looked into; send it with the Content-Type that it has, or ${remedy}`,
-    )
-  if ((body.length ?? 0) > formBytesMax) throw tooLong()
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) {
-    bytes += chunk.length
-    if (bytes > formBytesMax) throw tooLong()
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
 }
 
 function effectiveMethod(route: Route, method: string, asked: readonly string[]): string {

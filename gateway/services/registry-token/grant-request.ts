@@ -36,8 +36,7 @@ export async function readGrantForm(fields: FieldList, body: RequestBody): Promi
       status: 415,
     })
   }
-  const isTooLong = body.length !== undefined && body.length > formBytesMax
-  const bytes = isTooLong ? undefined : await readWhole(body, formBytesMax)
+  const bytes = await readWhole(body, formBytesMax)
   if (bytes === undefined) {
     throw new GatewayError('bad_request', `the form is longer than ${formBytesMax} bytes`)
   }
