@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { type Writer, writeLater } from '../cohort.ts'
 import { expectsBody } from './expects-body.ts'
 import type { ConnectionAware, SentRequest } from './transport.ts'
 
@@ -21,7 +22,8 @@ export type Carrier = {
   fail(error: Error): void
 }
 
-export class Call implements Dispatcher.DispatchController {
+export class Call implements Dispatcher.DispatchController, Writer {
+  readonly socket: Socket
   readonly request: SentRequest
   readonly handler: Dispatcher.DispatchHandler & ConnectionAware
   rawHeaders: string[] = []
@@ -41,6 +43,7 @@ export class Call implements Dispatcher.DispatchController {
     handler: Dispatcher.DispatchHandler & ConnectionAware,
   ) {
     this.#carrier = carrier
+    this.socket = carrier.socket
     this.request = request
     this.handler = handler
   }
@@ -91,9 +94,10 @@ export class Call implements Dispatcher.DispatchController {
         socket.write(body)
       }
     } else {
-      socket.write(head, 'latin1')
+      writeLater(this, head)
+      return
     }
-    this.#sent()
+    this.written()
   }
 
   #declaredLength(): number | undefined {
@@ -147,7 +151,7 @@ export class Call implements Dispatcher.DispatchController {
         return
       }
       socket.off('drain', resume)
-      this.#sent()
+      this.written()
     })
     body.on('error', (error) => this.#carrier?.fail(error))
     body.on('close', () => {
@@ -155,7 +159,8 @@ export class Call implements Dispatcher.DispatchController {
     })
   }
 
-  #sent(): void {
+  /** All of the request. */
+  written(): void {
     this.isSent = true
     if (this.#carrier !== undefined && !this.hasHead) this.#awaitHead(this.#carrier)
   }

@@ -4,6 +4,7 @@
 
 import net, { type Socket } from 'node:net'
 import type { Dispatcher } from 'undici'
+import { workLater } from '../cohort.ts'
 import { WireError } from '../http1/field-lines.ts'
 import { type ReplyEvents, ReplyParser } from '../http1/reply-parser.ts'
 import { Call } from './call.ts'
@@ -11,6 +12,8 @@ import type { ConnectionAware, SentRequest } from './transport.ts'
 
 /** All connections read into it, one after the other. */
 const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
+/** A reply that begins in a larger read is not kept for later. */
+const heldBytesMax = 16 * 1024
 const keepAliveMs = 4_000
 /** A server that says how long it keeps a connection may count from earlier. */
 const keepAliveMarginMs = 2_000
@@ -39,6 +42,8 @@ export class Connection implements ReplyEvents {
   readonly #parser: ReplyParser
   #call: Call | undefined
   #isConnected = false
+  /** Was read, and is still to be looked at. */
+  #held: Buffer | undefined
   /** The reply was whole, and the connection may carry another request. */
   #mayRest = false
 
@@ -52,15 +57,17 @@ export class Connection implements ReplyEvents {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: probeDelayMs,
-      onread: { buffer: readBuffer, callback: (bytes) => this.#read(bytes) },
+      onread: { buffer: readBuffer, callback: (bytes) => this.#take(bytes) },
     })
     this.socket.on('connect', () => this.#connected())
     this.socket.on('end', () => this.#ended())
     this.socket.on('error', (error) => {
       if (!this.#isConnected) options.onConnected(false)
+      this.work()
       this.fail(error)
     })
     this.socket.on('close', () => {
+      this.work()
       this.fail(lost())
       options.onClosed(this)
     })
@@ -76,6 +83,7 @@ export class Connection implements ReplyEvents {
   fail(error: Error): void {
     const call = this.#call
     this.#call = undefined
+    this.#held = undefined
     this.deadline = Number.POSITIVE_INFINITY
     this.reusableUntil = 0
     this.socket.destroy()
@@ -151,20 +159,41 @@ export class Connection implements ReplyEvents {
     }
   }
 
+  /** Small replies are read with what else is ready; what comes within one is passed on at once. */
+  #take(bytes: number): boolean {
+    this.work()
+    const read = readBuffer.subarray(0, bytes)
+    if (bytes <= heldBytesMax && this.#parser.isAtStart) {
+      this.#held = Buffer.from(read)
+      workLater(this)
+    } else {
+      this.#read(read)
+    }
+    return true
+  }
+
+  /** Reads what is held. */
+  work(): void {
+    const held = this.#held
+    if (held === undefined) return
+    this.#held = undefined
+    this.#read(held)
+  }
+
   // What the handler throws ends the request too: a reply that cannot be passed on.
-  #read(bytes: number): boolean {
+  #read(bytes: Buffer): void {
     try {
-      this.#parser.take(readBuffer, bytes)
+      this.#parser.take(bytes)
       // Not before: bytes behind a reply must not be taken for the answer to what is sent next.
       if (this.#mayRest) this.#rest()
       this.#call?.handler.onReadEnd?.()
     } catch (error) {
       this.fail(error as Error)
     }
-    return true
   }
 
   #ended(): void {
+    this.work()
     try {
       this.#parser.close()
     } catch (error) {

@@ -62,9 +62,9 @@ export class ReplyParser {
     return this.#keepAliveSeconds
   }
 
-  /** Nothing is expected. */
-  get isIdle(): boolean {
-    return this.#state === 'idle'
+  /** Nothing of the next head has come. */
+  get isAtStart(): boolean {
+    return this.#state === 'head' && this.#pending === undefined
   }
 
   /** Reads the next bytes of the connection, up to `end`. Throws WireError, and what the events throw. */

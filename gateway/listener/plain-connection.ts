@@ -3,6 +3,7 @@
 // something else the connection is handed over, with that byte, and does not come back.
 
 import type { Socket } from 'node:net'
+import { workLater } from '../cohort.ts'
 import type { FieldBlocks } from '../http1/field-blocks.ts'
 import { readPlainHead } from '../http1/plain-head.ts'
 import { Exchange } from './exchange.ts'
@@ -33,6 +34,8 @@ export class PlainConnection {
   wasUsed = false
   readonly #host: PlainHost
   #reply: PlainReply | undefined
+  /** Was read, and is still to be looked at. */
+  #held: Buffer | undefined
   #ahead: Buffer[] = []
   #aheadBytes = 0
   #bytesPassed = 0
@@ -50,7 +53,7 @@ export class PlainConnection {
 
   /** A request is under way. */
   get isBusy(): boolean {
-    return this.#reply !== undefined
+    return this.#reply !== undefined || this.#held !== undefined
   }
 
   /** Has nothing passed in either direction for so long? Asked now and then. */
@@ -72,19 +75,28 @@ export class PlainConnection {
   }
 
   readonly #take = (chunk: Buffer): void => {
-    if (this.#reply !== undefined) {
+    if (this.isBusy) {
       this.#ahead.push(chunk)
       this.#aheadBytes += chunk.length
       if (this.#aheadBytes > aheadBytesMax) this.socket.pause()
       return
     }
+    this.#held = chunk
+    workLater(this)
+  }
+
+  /** Serves what was read. */
+  work(): void {
+    const chunk = this.#held as Buffer
+    this.#held = undefined
+    if (this.socket.destroyed) return
     const { length } = chunk
     const text = length <= this.#host.headBytesMax ? chunk.toString('latin1') : ''
     const isOneHead = text.indexOf(headEnd) === length - headEnd.length && text !== ''
     const { fieldsMax, blocks } = this.#host
     const head = isOneHead ? readPlainHead(text, fieldsMax, blocks) : undefined
     if (head === undefined) {
-      this.#host.handOver(this, chunk)
+      this.#handOver(chunk)
       return
     }
     const isHead = head.method === 'HEAD'
@@ -115,7 +127,11 @@ export class PlainConnection {
       return
     }
     this.activeAt = performance.now()
-    if (this.#ahead.length > 0) this.#host.handOver(this, Buffer.concat(this.#ahead))
+    if (this.#ahead.length > 0) this.#handOver()
+  }
+
+  #handOver(...first: Buffer[]): void {
+    this.#host.handOver(this, Buffer.concat([...first, ...this.#ahead]))
   }
 
   // A client that shuts its sending side before the reply counts as gone.

@@ -2,6 +2,7 @@
 // ServerResponse does for the gateway, without its layers. Head and first bytes leave in one write.
 
 import type { Socket } from 'node:net'
+import { type Writer, writeLater } from '../cohort.ts'
 import { STATUS_CODES } from '../node-http.ts'
 import type { ReplyWriter } from './exchange.ts'
 
@@ -13,7 +14,7 @@ let dateSecond = 0
 
 type Listener = () => void
 
-export class PlainReply implements ReplyWriter {
+export class PlainReply implements ReplyWriter, Writer {
   headersSent = false
   writableEnded = false
   writableFinished = false
@@ -21,7 +22,7 @@ export class PlainReply implements ReplyWriter {
   sendDate = true
   /** The connection ends with the reply. */
   closes: boolean
-  readonly #socket: Socket
+  readonly socket: Socket
   readonly #isHead: boolean
   readonly #keepAlive: string
   #hasBody = true
@@ -33,7 +34,7 @@ export class PlainReply implements ReplyWriter {
 
   /** `keepAlive`: the fields of a reply whose connection stays. */
   constructor(socket: Socket, isHead: boolean, closes: boolean, keepAlive: string) {
-    this.#socket = socket
+    this.socket = socket
     this.#isHead = isHead
     this.#keepAlive = keepAlive
     this.closes = closes
@@ -65,7 +66,7 @@ export class PlainReply implements ReplyWriter {
 
   write(chunk: string | Buffer): boolean {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
-    const socket = this.#socket
+    const socket = this.socket
     if (!this.#hasBody || bytes.length === 0) return this.#flushHead()
     socket.cork()
     this.#flushHead()
@@ -78,8 +79,7 @@ export class PlainReply implements ReplyWriter {
 
   /** `latin1`: one character a byte. */
   end(chunk: string | Buffer = '', encoding: 'latin1' | 'utf8' = 'latin1'): void {
-    // Of a connection that is gone its end is still to be told.
-    if (this.writableEnded || this.#socket.destroyed) return
+    if (this.writableEnded || this.socket.destroyed) return
     this.writableEnded = true
     let tail = ''
     if (this.#hasBody) {
@@ -91,12 +91,18 @@ export class PlainReply implements ReplyWriter {
     }
     const rest = this.#head + tail
     this.#head = ''
-    if (rest !== '') this.#socket.write(rest, 'latin1')
+    if (rest === '') this.written()
+    else writeLater(this, rest)
+  }
+
+  written(): void {
+    // Of a connection that is gone its end is still to be told.
+    if (this.socket.destroyed) return
     // The system has taken all of it, as a rule.
-    if (this.#socket.writableLength === 0) this.#finish()
+    if (this.socket.writableLength === 0) this.#finish()
     else {
       // Of a client that leaves first, the end of its connection is told.
-      this.#socket.write('', (error) => {
+      this.socket.write('', (error) => {
         if (!error) this.#finish()
       })
     }
@@ -113,7 +119,7 @@ export class PlainReply implements ReplyWriter {
   writeInformation(status: number, fields: string[]): void {
     let head = statusLine(status)
     for (let i = 0; i + 1 < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n`
-    this.#socket.write(`${head}\r\n`, 'latin1')
+    this.socket.write(`${head}\r\n`, 'latin1')
   }
 
   /** A plain request awaits no 100. */
@@ -152,7 +158,7 @@ export class PlainReply implements ReplyWriter {
     const head = this.#head
     if (head === '') return true
     this.#head = ''
-    return this.#socket.write(head, 'latin1')
+    return this.socket.write(head, 'latin1')
   }
 
   #finish(): void {
