@@ -43,7 +43,7 @@ export class Connection implements ReplyEvents {
   #call: Call | undefined
   #isConnected = false
   /** Was read, and is still to be looked at. */
-  #held: Buffer | undefined
+  #held: string | undefined
   /** The reply was whole, and the connection may carry another request. */
   #mayRest = false
 
@@ -111,6 +111,13 @@ export class Connection implements ReplyEvents {
     call.handler.onResponseData?.(call, bytes)
   }
 
+  text(body: string): void {
+    const call = this.#call
+    if (call === undefined) return
+    if (call.handler.onResponseText === undefined) this.data(Buffer.from(body, 'latin1'))
+    else call.handler.onResponseText(call, body)
+  }
+
   end(trailers: string[]): void {
     const call = this.#call
     if (call === undefined) return
@@ -162,12 +169,11 @@ export class Connection implements ReplyEvents {
   /** Small replies are read with what else is ready; what comes within one is passed on at once. */
   #take(bytes: number): boolean {
     this.work()
-    const read = readBuffer.subarray(0, bytes)
     if (bytes <= heldBytesMax && this.#parser.isAtStart) {
-      this.#held = Buffer.from(read)
+      this.#held = readBuffer.toString('latin1', 0, bytes)
       workLater(this)
     } else {
-      this.#read(read)
+      this.#read(bytes)
     }
     return true
   }
@@ -180,10 +186,12 @@ export class Connection implements ReplyEvents {
     this.#read(held)
   }
 
-  // What the handler throws ends the request too: a reply that cannot be passed on.
-  #read(bytes: Buffer): void {
+  // So many bytes of the buffer, or what was held. What the handler throws ends the request too: a reply that
+  // cannot be passed on.
+  #read(read: number | string): void {
     try {
-      this.#parser.take(bytes)
+      if (typeof read === 'string') this.#parser.takeText(read)
+      else this.#parser.take(readBuffer, read)
       // Not before: bytes behind a reply must not be taken for the answer to what is sent next.
       if (this.#mayRest) this.#rest()
       this.#call?.handler.onReadEnd?.()

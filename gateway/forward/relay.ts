@@ -138,6 +138,16 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     this.#write(controller, this.connection?.reusesBytes ? Buffer.from(chunk) : chunk)
   }
 
+  onResponseText(controller: Dispatcher.DispatchController, body: string): void {
+    if (!this.#holdsHead || body.length > joinedBytesMax) {
+      this.onResponseData(controller, Buffer.from(body, 'latin1'))
+      return
+    }
+    countForwarded(body.length)
+    this.#exchange.bytesOut += body.length
+    this.#first = body
+  }
+
   onResponseEnd(controller: Dispatcher.DispatchController): void {
     const { res, body } = this.#exchange
     // A reset in a reply that ends with its connection is reported as a clean end; only the socket knows.

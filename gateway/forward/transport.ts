@@ -14,6 +14,8 @@ export type Carrying = {
 /** What a dispatch handler gets to know, beside undici's own events, of the connection that carries it. */
 export type ConnectionAware = {
   connection?: Carrying
+  /** In place of onResponseData: a whole body that came with its head, one character a byte. */
+  onResponseText?(controller: Dispatcher.DispatchController, body: string): void
   /** All that was read at one time was passed. Told only by connections that reuse their bytes. */
   onReadEnd?(): void
 }

@@ -21,6 +21,8 @@ export type ReplyEvents = {
   head(status: number, fields: string[]): void
   /** A part of the body. The bytes may be overwritten when the call has returned. */
   data(bytes: Buffer): void
+  /** In place of it: a whole body that `takeText` found behind its head. */
+  text(body: string): void
   /** The reply is whole. */
   end(trailers: string[]): void
 }
@@ -73,6 +75,25 @@ export class ReplyParser {
     while (at < end) at = this.#step(bytes, at, end)
   }
 
+  /** As `take`, for what begins with a reply, one character a byte. */
+  takeText(text: string): void {
+    const headAt = text.indexOf(headEnd)
+    if (!this.isAtStart || headAt < 0 || headAt > headBytesMax) {
+      this.take(Buffer.from(text, 'latin1'))
+      return
+    }
+    this.#readHead(text, headAt + 2)
+    const body = text.slice(headAt + headEnd.length)
+    if (body === '') return
+    if (this.#state !== 'length' || this.#left !== body.length) {
+      this.take(Buffer.from(body, 'latin1'))
+      return
+    }
+    this.#left = 0
+    this.#events.text(body)
+    this.#end(noFields)
+  }
+
   /** The server has closed its side. Throws WireError where the reply is not whole then. */
   close(): void {
     if (this.#state === 'idle') return
@@ -107,7 +128,7 @@ export class ReplyParser {
       const headAt = bytes.indexOf(headEnd, at, 'latin1')
       // What stands behind `end` is of an earlier read.
       if (headAt >= 0 && headAt + headEnd.length <= end && headAt - at <= headBytesMax) {
-        this.#readHead(bytes.toString('latin1', at, headAt + 2))
+        this.#readHead(bytes.toString('latin1', at, headAt + 2), headAt + 2 - at)
         return headAt + headEnd.length
       }
     }
@@ -119,18 +140,19 @@ export class ReplyParser {
       return end
     }
     this.#pending = undefined
-    this.#readHead(all.toString('latin1', 0, headAt + 2))
+    this.#readHead(all.toString('latin1', 0, headAt + 2), headAt + 2)
     return at + headAt + headEnd.length - before
   }
 
-  #readHead(text: string): void {
+  /** Up to `end`, with the end of its last line. */
+  #readHead(text: string, end: number): void {
     const start = statusLinePattern.exec(text)
     const lineEnd = start === null ? -1 : skipValue(text, start[0].length)
     if (start === null || codeAt(text, lineEnd) !== carriageReturn) {
       throw new WireError('a reply has no status line of HTTP/1.1')
     }
     if (codeAt(text, lineEnd + 1) !== lineFeed) throw new WireError('a bare CR is in a head')
-    const fields = readFieldLines(text, lineEnd + 2, text.length, this.#fieldsBefore)
+    const fields = readFieldLines(text, lineEnd + 2, end, this.#fieldsBefore)
     this.#fieldsBefore = fields
     const status = Number(start[2])
     if (status === 100 || status === 101) throw new WireError(`${status} came unasked`)

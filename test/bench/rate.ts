@@ -7,25 +7,31 @@ import net from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { clock, type Pace } from './pace.ts'
 import { tokenField } from './scene.ts'
-import { percentile } from './statistics.ts'
+import { median, percentile } from './statistics.ts'
 
-/** Milliseconds; `late` is what the generator itself came too late, of the same requests. */
+/**
+ * Milliseconds. p50 and p99 are those of each window of 250 ms, and of them the median: what the machine does
+ * now and then stays out, what a server does again and again is in. `late` is what the generator itself came
+ * too late, of the same requests.
+ */
 export type RateFigures = {
   readonly p50: number
   readonly p99: number
-  readonly lateP50: number
+  /** Of all requests, the rarest stall included. */
+  readonly wholeP99: number
   readonly lateP99: number
   readonly requests: number
 }
 
 /** The first of the load is not counted. */
 const uncountedPart = 0.25
+const windowMs = 250
 /** For the thread of the clock to start. */
 const headStartMs = 200
 /** What replies may take after the last request. */
 const endTimeoutMs = 10_000
 
-type Connection = { readonly socket: net.Socket; dueAt: number; head: string; bodyBytes: number }
+type Connection = { readonly socket: net.Socket; number: number; head: string; bodyBytes: number }
 
 if (import.meta.main) {
   const [url = '', rate, seconds, connections, file = ''] = process.argv.slice(2)
@@ -60,13 +66,13 @@ async function offer(
   const missing = (): void => reject(new Error(`${count - answered} of ${count} without a reply`))
   setTimeout(missing, headStartMs + count * everyMs + endTimeoutMs)
   await promise
-  const counted = latencies.subarray(0, count - firstCounted).sort()
-  const lateness = late.subarray(firstCounted).sort()
+  const counted = latencies.subarray(firstCounted)
+  const size = Math.max(1, Math.round(windowMs / everyMs))
   return {
-    p50: percentile(counted, 0.5),
-    p99: percentile(counted, 0.99),
-    lateP50: percentile(lateness, 0.5),
-    lateP99: percentile(lateness, 0.99),
+    p50: ofWindows(counted, size, 0.5),
+    p99: ofWindows(counted, size, 0.99),
+    wholeP99: percentile(counted.toSorted(), 0.99),
+    lateP99: ofWindows(late.subarray(firstCounted), size, 0.99),
     requests: counted.length,
   }
 
@@ -77,7 +83,7 @@ async function offer(
       const dueAt = startsAt + sent * everyMs
       if (dueAt > now) return
       const connection = free.shift()!
-      connection.dueAt = dueAt
+      connection.number = sent
       late[sent] = now - dueAt
       connection.socket.write(requests[sent++ % requests.length]!)
     }
@@ -86,7 +92,7 @@ async function offer(
   function open(): Promise<void> {
     return new Promise((opened, failed) => {
       const socket = net.connect({ host: hostname, port: Number(port), noDelay: true })
-      const connection: Connection = { socket, dueAt: 0, head: '', bodyBytes: 0 }
+      const connection: Connection = { socket, number: 0, head: '', bodyBytes: 0 }
       socket.once('error', (error) => {
         failed(error)
         reject(error)
@@ -98,15 +104,23 @@ async function offer(
       })
       socket.on('data', (chunk: Buffer) => {
         if (!readReply(connection, chunk)) return
-        if (answered >= firstCounted) {
-          latencies[answered - firstCounted] = clock() - connection.dueAt
-        }
+        const { number } = connection
+        latencies[number] = clock() - (startsAt + number * everyMs)
         free.push(connection)
         if (++answered === count) resolve()
         else sendDue()
       })
     })
   }
+}
+
+/** The median of what the windows have; a last one that is not whole is left out. */
+function ofWindows(values: Float64Array, size: number, part: number): number {
+  const windows = Math.max(1, Math.floor(values.length / size))
+  const each = Array.from({ length: windows }, (_, i) =>
+    percentile(values.slice(i * size, (i + 1) * size).sort(), part),
+  )
+  return median(each)
 }
 
 /** True once a whole reply has come; throws at any but 200 with a length. */

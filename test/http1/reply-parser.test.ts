@@ -1,6 +1,7 @@
 // The reader of replies (gateway/http1/reply-parser.ts): what it takes means the same wherever the network
 // cuts it, and undici takes it too, with the same meaning. It may refuse more, never less.
 
+import assert from 'node:assert/strict'
 import net, { type AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
@@ -17,8 +18,18 @@ type Read = {
   readonly trailers: readonly string[]
 }
 
-/** The final reply; undefined: refused, or not whole. */
+/** The final reply; undefined: refused, or not whole. What comes first means the same as bytes and as a text. */
 function read(parts: readonly Buffer[], isHead = false): Read | undefined {
+  const asBytes = readAs('bytes', parts, isHead)
+  assert.deepEqual(readAs('text', parts, isHead), asBytes)
+  return asBytes
+}
+
+function readAs(
+  first: 'bytes' | 'text',
+  parts: readonly Buffer[],
+  isHead: boolean,
+): Read | undefined {
   let final: { status: number; fields: string[] } | undefined
   let body = ''
   let whole: Read | undefined
@@ -29,6 +40,9 @@ function read(parts: readonly Buffer[], isHead = false): Read | undefined {
     data: (bytes) => {
       body += bytes.toString('latin1')
     },
+    text: (part) => {
+      body += part
+    },
     end: (trailers) => {
       if (final !== undefined) whole = { ...final, body, trailers }
     },
@@ -36,7 +50,10 @@ function read(parts: readonly Buffer[], isHead = false): Read | undefined {
   parser.begin(isHead)
   try {
     // One reply answers one request: what is behind it belongs to nobody.
-    for (const part of parts) if (part.length > 0) parser.take(part)
+    for (const [i, part] of parts.filter(({ length }) => length > 0).entries()) {
+      if (i === 0 && first === 'text') parser.takeText(part.toString('latin1'))
+      else parser.take(part)
+    }
     parser.close()
     return whole
   } catch (error) {
@@ -133,7 +150,12 @@ for (const [sentence, text] of [
   ],
 ] as const) {
   t.test(`it refuses ${sentence} before more has come`, (t) => {
-    const parser = new ReplyParser({ head: () => {}, data: () => {}, end: () => {} })
+    const parser = new ReplyParser({
+      head: () => {},
+      data: () => {},
+      text: () => {},
+      end: () => {},
+    })
     parser.begin(false)
     t.throws(() => parser.take(Buffer.from(text, 'latin1')), { name: 'WireError' })
     t.end()
@@ -141,7 +163,7 @@ for (const [sentence, text] of [
 }
 
 t.test('it refuses bytes that answer nothing', (t) => {
-  const parser = new ReplyParser({ head: () => {}, data: () => {}, end: () => {} })
+  const parser = new ReplyParser({ head: () => {}, data: () => {}, text: () => {}, end: () => {} })
   t.throws(() => parser.take(Buffer.from('x')), { name: 'WireError' })
   t.end()
 })
@@ -169,6 +191,7 @@ for (const [sentence, head, isHead, expected] of [
     const parser = new ReplyParser({
       head: () => {},
       data: () => {},
+      text: () => {},
       end: () => {
         ended = true
       },
