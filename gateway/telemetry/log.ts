@@ -1,5 +1,6 @@
 // The log: JSON lines on stdout. Never a token, a secret, an Authorization value or a query.
 
+import { fstatSync } from 'node:fs'
 import pino, { type Logger } from 'pino'
 import { type Destination, GatheredLines } from './gathered-lines.ts'
 import { FittedLines, sharedPieceBytesMax } from './whole-lines.ts'
@@ -9,6 +10,9 @@ const pieceBytesMax = 64 * 1024
 
 export type Log = Logger
 
+/** A file takes a write of any size in one piece (write(2): its position is locked meanwhile). */
+const isFile = fstatSync(1).isFile()
+
 /**
  * Lines go to stdout; `time` is RFC 3339 and `level` a word. `shared`: other processes write there too; the
  * lines of a worker have its number.
@@ -16,8 +20,8 @@ export type Log = Logger
 export function makeLog(shared?: { readonly worker?: number }): Log {
   // A reader that stops costs lines, never memory without bound.
   const stdout = { dest: 1, sync: false, maxLength: bufferBytesMax, contentMode: 'buffer' } as const
-  const isShared = shared !== undefined
-  const bytesMax = isShared ? sharedPieceBytesMax : pieceBytesMax
+  const mayBeTorn = shared !== undefined && !isFile
+  const bytesMax = mayBeTorn ? sharedPieceBytesMax : pieceBytesMax
   // Its types know of texts alone.
   const destination = pino.destination({ ...stdout, maxWrite: bytesMax }) as unknown as Destination
   const gathered = new GatheredLines(destination, bytesMax)
@@ -27,7 +31,7 @@ export function makeLog(shared?: { readonly worker?: number }): Log {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    isShared ? new FittedLines(gathered) : gathered,
+    mayBeTorn ? new FittedLines(gathered) : gathered,
   )
 }
 

@@ -1,5 +1,8 @@
-// One worker and two of them, on both cores: the CPU time for a request should be the same.
+// One worker and two of them, on both cores, with the same load for each worker: the CPU time for a request
+// should be the same. Upstream and load share the cores, so nginx with Lua is asked the same beside it.
 
+import { startNginxLua } from './peers/nginx.ts'
+import type { Running } from './peers/peer.ts'
 import { startScopegate } from './peers/scopegate.ts'
 import type { Report } from './report.ts'
 import { itemsLoad } from './requests.ts'
@@ -7,10 +10,18 @@ import { type Bench, cores } from './scene.ts'
 import type { Effort, Section } from './section.ts'
 import { ratio, spread } from './statistics.ts'
 import { inTurn, measureRequests, warmUp } from './turns.ts'
+import { usualConnections } from './wrk.ts'
 
 /** Two to one, noise included, to count as equal. */
 const equalGoal = 1.1
 const workersMax = 2
+const warmUps = 4
+
+type Contender = {
+  readonly name: string
+  readonly workers: number
+  start(scene: Bench): Promise<Running>
+}
 
 export const workers: Section = {
   name: 'workers',
@@ -29,20 +40,31 @@ export const workers: Section = {
 
 async function compareWorkers(scene: Bench, effort: Effort): Promise<Report> {
   const { rounds, warmUpSeconds } = effort
-  const load = itemsLoad(scene)
-  const one = { name: '1 worker', start: () => startWorkers(scene, 1) }
-  const two = { name: '2 workers', start: () => startWorkers(scene, workersMax) }
-  // The one that may be refused first.
-  const measured = await inTurn(scene, [two, one], rounds, {
-    // Each of the workers compiles itself.
-    warmUp: async (running) => {
-      for (let i = 0; i < workersMax; i++) await warmUp(scene, running, load, warmUpSeconds)
-    },
-    measure: (running) => measureRequests(scene, running, load, effort),
+  const load = (workers: number) => ({
+    ...itemsLoad(scene),
+    connections: workers * usualConnections,
   })
-  const cpu = (of: typeof one): number[] => measured.get(of)!.map(({ cpuMicros }) => cpuMicros)
-  const perSecond = (of: typeof one): number[] => measured.get(of)!.map((f) => f.perSecond)
-  const figures = [one, two].map((of) => ({
+  // The one that may be refused first.
+  const [two, one] = [workersMax, 1].map((workers) => scopegateOf(workers)) as [
+    Contender,
+    Contender,
+  ]
+  const [luaTwo, luaOne] = [workersMax, 1].map((workers) => luaOf(workers)) as [
+    Contender,
+    Contender,
+  ]
+  const measured = await inTurn(scene, [two, one, luaTwo, luaOne], rounds, {
+    // Each of the workers compiles itself, the hottest parts last.
+    warmUp: async (running, { workers }) => {
+      for (let i = 0; i < warmUps; i++) {
+        await warmUp(scene, running, load(workers), warmUpSeconds)
+      }
+    },
+    measure: (running, { workers }) => measureRequests(scene, running, load(workers), effort),
+  })
+  const cpu = (of: Contender): number[] => measured.get(of)!.map(({ cpuMicros }) => cpuMicros)
+  const perSecond = (of: Contender): number[] => measured.get(of)!.map((f) => f.perSecond)
+  const figures = [one, two, luaOne, luaTwo].map((of) => ({
     name: of.name,
     cpuMicros: spread(cpu(of)),
     perSecond: spread(perSecond(of)),
@@ -52,17 +74,32 @@ async function compareWorkers(scene: Bench, effort: Effort): Promise<Report> {
     cpuMicros.median.toFixed(1),
     rate.median.toFixed(0),
   ])
-  const value = ratio(cpu(two), cpu(one))
+  const what = 'CPU per request, 2 workers to 1'
   return {
     tables: [{ head: ['', 'CPU us/request', 'requests/s'], rows }],
-    verdicts: [{ what: 'CPU per request, 2 workers to 1', value, unit: 'x', goal: equalGoal }],
+    verdicts: [
+      { what, value: ratio(cpu(two), cpu(one)), unit: 'x', goal: equalGoal },
+      { what: `${what}, nginx + Lua`, value: ratio(cpu(luaTwo), cpu(luaOne)), unit: 'x' },
+    ],
     figures: Object.fromEntries(figures.map(({ name, ...others }) => [name, others])),
   }
 }
 
-function startWorkers(scene: Bench, count: number): ReturnType<typeof startScopegate> {
-  const server = { workers: count, limits: { connectionsPerAddress: 0 } }
-  return startScopegate(scene, { sections: { server }, on: cores.both })
+function scopegateOf(workers: number): Contender {
+  const server = { workers, limits: { connectionsPerAddress: 0 } }
+  return {
+    name: `Scopegate, ${workers}`,
+    workers,
+    start: (scene) => startScopegate(scene, { sections: { server }, on: cores.both }),
+  }
+}
+
+function luaOf(workers: number): Contender {
+  return {
+    name: `nginx + Lua, ${workers}`,
+    workers,
+    start: (scene) => startNginxLua(scene, { cores: cores.both, workers }),
+  }
 }
 
 function skipped(why: string): Report {

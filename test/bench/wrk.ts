@@ -6,14 +6,19 @@ import { run } from '../servers/command.ts'
 import { type Bench, tokenField } from './scene.ts'
 
 /** What is sent: both lists go round. */
-export type Load = { readonly tokens: readonly string[]; readonly paths: readonly string[] }
+export type Load = {
+  readonly tokens: readonly string[]
+  readonly paths: readonly string[]
+  /** 64 unless it says otherwise. */
+  readonly connections?: number
+}
 
 export type Saturation = {
   readonly requests: number
   readonly seconds: number
 }
 
-const connections = 64
+export const usualConnections = 64
 /** What wrk may take beyond its duration, to make its requests and to end. */
 const graceSeconds = 30
 
@@ -21,7 +26,7 @@ const graceSeconds = 30
 export async function saturate(
   scene: Bench,
   url: string,
-  { tokens, paths }: Load,
+  { tokens, paths, connections = usualConnections }: Load,
   seconds: number,
 ): Promise<Saturation> {
   // Read from files: a Lua function cannot have so many constants.

@@ -2,7 +2,7 @@
 // a primary process with workers of its own, told what to do by signals.
 
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -379,6 +379,42 @@ t.test('Lines of the log stay whole, however long and many', async (t) => {
     return lines.length === 400 || undefined
   })
   for (const line of gateway.messages().trimEnd().split('\n')) t.match(line, /^\{.*\}$/)
+})
+
+t.test('Lines of the log stay whole in a file, and lose nothing', async (t) => {
+  const folder = makeFolder('workers')
+  t.teardown(() => removeFolder(folder))
+  const [file, log] = [join(folder, 'gateway.yaml'), join(folder, 'log')]
+  const own = { version: 1, listen: { port: 0 }, management: 'off' }
+  writeFileSync(file, JSON.stringify({ ...own, ...configuration }))
+  writeFileSync(log, '')
+  const command = 'exec "$0" "$1" serve --config "$2" > "$3"'
+  const server = await startServer('sh', ['-c', command, process.execPath, cli, file, log], {
+    env: plainEnvironment(),
+    cwd: folder,
+  })
+  t.teardown(() => server.stop())
+  const lines = (): LogLine[] => {
+    const text = readFileSync(log, 'utf8')
+    return text
+      .slice(0, text.lastIndexOf('\n') + 1)
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line))
+  }
+  const listening = await until('it listens', () => lines().find(({ msg }) => msg === 'listening'))
+  const names = Array.from(
+    { length: 400 },
+    (_, i) => `${i}-${'long'.repeat(i % 2 === 0 ? 10 : 2_500)}`,
+  )
+  const asked = names.map((name) => status(`${listening.url}/api/${name}`))
+  t.same([...new Set(await Promise.all(asked))], [401])
+  const served = await until('all lines', () => {
+    const requests = lines().filter(({ msg }) => msg === 'request')
+    return requests.length === names.length ? requests : undefined
+  })
+  t.equal(new Set(served.map(({ worker }) => worker)).size, 2)
+  t.strictSame(served.map(({ path }) => path).sort(), names.map((name) => `/api/${name}`).sort())
 })
 
 t.test('A line that is too long to be written in one piece loses the ends of values', (t) => {

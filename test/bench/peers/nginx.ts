@@ -4,7 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { accepting, freePort } from '../../servers/ready.ts'
-import { type Bench, scope, tokenField, writeScope } from '../scene.ts'
+import { type Bench, cores, scope, tokenField, writeScope } from '../scene.ts'
 import { startNodePeer } from './node.ts'
 import type { Peer, Running } from './peer.ts'
 
@@ -26,14 +26,18 @@ export const nginxLua: Peer = {
   name: 'nginx + Lua + Redis',
   does: 'scopes of the token from a shared dictionary, then Redis; method and path checked',
   decides: true,
-  start: (scene) =>
-    startNginx(scene, 'lua', {
-      top: luaModules,
-      http: `lua_shared_dict tokens 16m; lua_package_path "/usr/share/lua/5.1/?.lua;;";
-        init_by_lua_block { redis = require "nginx.redis" }`,
-      location: `access_by_lua_block { ${luaDecision(scene.redis.port)} }
-        proxy_set_header ${tokenField} "";`,
-    }),
+  start: (scene) => startNginxLua(scene),
+}
+
+export function startNginxLua(scene: Bench, on?: CoresAndWorkers): Promise<Running> {
+  const parts = {
+    top: luaModules,
+    http: `lua_shared_dict tokens 16m; lua_package_path "/usr/share/lua/5.1/?.lua;;";
+      init_by_lua_block { redis = require "nginx.redis" }`,
+    location: `access_by_lua_block { ${luaDecision(scene.redis.port)} }
+      proxy_set_header ${tokenField} "";`,
+  }
+  return startNginx(scene, 'lua', parts, on)
 }
 
 export const nginxAuthRequest: Peer = {
@@ -96,14 +100,21 @@ type Parts = {
   readonly location: string
 }
 
-async function startNginx(scene: Bench, name: string, parts: Parts): Promise<Running> {
+export type CoresAndWorkers = { readonly cores: string; readonly workers: number }
+
+async function startNginx(
+  scene: Bench,
+  name: string,
+  parts: Parts,
+  { cores: on, workers }: CoresAndWorkers = { cores: cores.tested, workers: 1 },
+): Promise<Running> {
   const port = await freePort()
   const folder = join(scene.folder, `${name}-${port}`)
   mkdirSync(join(folder, 'temporary'), { recursive: true })
   writeFileSync(
     join(folder, 'nginx.conf'),
     `${parts.top ?? ''}
-    ${maybeAsRoot} daemon off; worker_processes 1; pid nginx.pid; error_log stderr;
+    ${maybeAsRoot} daemon off; worker_processes ${workers}; pid nginx.pid; error_log stderr;
     events { worker_connections 15000; }
     http {
       access_log access.log combined buffer=64k flush=1s;
@@ -126,7 +137,9 @@ async function startNginx(scene: Bench, name: string, parts: Parts): Promise<Run
       }
     }`,
   )
-  const server = await scene.run('nginx', ['-p', folder, '-c', 'nginx.conf', '-e', 'stderr'])
+  const server = await scene.run('nginx', ['-p', folder, '-c', 'nginx.conf', '-e', 'stderr'], {
+    on,
+  })
   await accepting(server, port)
   return {
     url: `http://127.0.0.1:${port}`,
