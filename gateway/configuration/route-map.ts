@@ -1,7 +1,7 @@
 // The schema of scopes and routes. What needs more than one key to judge (a key on the wrong protocol, an
 // undeclared scope, a tie) is judged in routes.ts.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { ServiceName } from '../routes/route.ts'
 import { absent, choice, duration, fields, flag, list, pattern, text } from './schema.ts'
 import { carriers, headerName } from './settings.ts'

@@ -1,7 +1,7 @@
 // The pieces that the schemas of the configuration are made of. Each says, in the words of its complaint,
 // what would be right: a message that begins with `expected` is completed with the key and the value.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import {
   durationForm,
   durationPattern,

@@ -1,7 +1,7 @@
 // The schema of a whole configuration, and the reading of its sections that are maps of named things.
 // Any file may hold any section.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { explainIssues } from './complaints.ts'
 import type { Complain, LocatedMap } from './positions.ts'
 import { routeMap } from './route-map.ts'

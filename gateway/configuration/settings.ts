@@ -2,7 +2,7 @@
 // defaults and descriptions stand here once; the JSON Schema and the reference are made from them.
 
 import { isIP } from 'node:net'
-import { z } from 'zod'
+import * as z from 'zod'
 import { parseRedisUrl } from './redis-url.ts'
 import {
   absent,

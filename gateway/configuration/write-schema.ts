@@ -2,7 +2,7 @@
 // same schemas that the gateway reads them with.
 
 import { writeFileSync } from 'node:fs'
-import { z } from 'zod'
+import * as z from 'zod'
 import { configurationSchema } from './sections.ts'
 
 /** Where the JSON Schema is kept. */

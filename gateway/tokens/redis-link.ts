@@ -79,7 +79,7 @@ class IoredisLink implements RedisLink {
   }
 
   open(channel: string, events: LinkEvents): void {
-    void import('ioredis').then(({ Redis }) => {
+    void import('ioredis').then(({ default: { Redis } }) => {
       if (this.#isClosed) return
       this.#commands = new Redis(optionsOf(this.#settings))
       this.#messages = new Redis(optionsOf(this.#settings))

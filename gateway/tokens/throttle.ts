@@ -115,7 +115,7 @@ export class TokenThrottle {
 
   /** Loaded at the first token that memory does not know. */
   #load(): Promise<Limits> {
-    this.#limits ??= import('rate-limiter-flexible').then(makeLimits)
+    this.#limits ??= import('rate-limiter-flexible').then(({ default: all }) => makeLimits(all))
     return this.#limits
   }
 

@@ -7,7 +7,12 @@ import { appendFileSync, cpSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Finished } from '../servers/command.ts'
-import { type Gateway, projectFolder, startGateway } from '../servers/gateway.ts'
+import {
+  type Gateway,
+  type GatewayOptions,
+  projectFolder,
+  startGateway,
+} from '../servers/gateway.ts'
 import { createGitClient, type GitClient } from '../servers/git-client.ts'
 import { type GitServer, type GitServerWeb, startGitServer } from '../servers/git-server.ts'
 import { until } from '../servers/ready.ts'
@@ -103,11 +108,15 @@ async function prepare() {
 }
 
 /** Starts all of it. `settings` are added to the gateway's configuration. */
-export async function startWorkplace(web: GitServerWeb, settings: object = {}): Promise<Workplace> {
+export async function startWorkplace(
+  web: GitServerWeb,
+  settings: object = {},
+  options: GatewayOptions = {},
+): Promise<Workplace> {
   const upstream = await startGitServer({ web })
   const { client, history, tokens } = await common
   const nowhere = 'http://127.0.0.1:9'
-  const gateway = await startGateway({
+  const configuration = {
     include: [join(projectFolder, 'config', 'routes', 'foundries.yaml')],
     upstreams: {
       api: { url: nowhere },
@@ -118,7 +127,8 @@ export async function startWorkplace(web: GitServerWeb, settings: object = {}): 
     scopes: ownScopes,
     routes: [ownRoute],
     ...settings,
-  })
+  }
+  const gateway = await startGateway(configuration, options)
   return {
     web,
     upstream,

@@ -49,6 +49,8 @@ export type GatewayOptions = {
   /** Further files beside the configuration, by relative name. */
   readonly files?: Readonly<Record<string, string>>
   readonly env?: NodeJS.ProcessEnv
+  /** The file that Node starts, where it is not the one of this repository. */
+  readonly program?: string
 }
 
 /**
@@ -62,7 +64,8 @@ export async function startGateway(
   const folder = makeFolder('gateway')
   const configFile = writeConfiguration(folder, configuration, options.files ?? {})
   const env = { HOME: folder, NODE_COMPILE_CACHE: compileCache, ...options.env }
-  const server = await startServer(process.execPath, [cli, 'serve', '--config', configFile], {
+  const { program = cli } = options
+  const server = await startServer(process.execPath, [program, 'serve', '--config', configFile], {
     env: plainEnvironment(env),
     cwd: folder,
   })
@@ -79,7 +82,7 @@ export async function startGateway(
     return listening(false) && (!withManagement || listening(true)) ? true : undefined
   })
   const command: Gateway['command'] = (...args) =>
-    run(process.execPath, [cli, ...args, '--config', configFile], { env, cwd: folder })
+    run(process.execPath, [program, ...args, '--config', configFile], { env, cwd: folder })
 
   return {
     url: String(listening(false)?.url),
