@@ -83,8 +83,10 @@ export class PlainConnections {
     connection.leave()
     this.#all.delete(socket)
     socket.pause()
+    // What waits inside of the socket goes with it in one piece: node:http reads past it as soon as it takes over.
+    const waiting = socket.read() as Buffer | null
     this.#events.take(socket)
-    socket.unshift(bytes)
+    socket.unshift(waiting === null ? bytes : Buffer.concat([bytes, waiting]))
     socket.resume()
   }
 

@@ -2,6 +2,7 @@
 // its own reply, whatever the others do. The gateway is stopped while clients and upstream write, so that all
 // of it is ready at once when it goes on.
 
+import { createHash, randomBytes } from 'node:crypto'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import t from 'tap'
 import { startGateway } from '../servers/gateway.ts'
@@ -10,21 +11,25 @@ import { until } from '../servers/ready.ts'
 import { writeRequest } from './raw-exchange.ts'
 
 const ofEachKind = 8
+/** Two reads of Node's and a part of a third one. */
+const readyBytes = 2 * 64 * 1024 + 50_000
 
 /** Requests that wait for their reply, by the path. */
 const waiting = new Map<string, Socket>()
 let holds = false
 const upstream = net.createServer((socket) => {
   socket.on('error', () => {})
-  let text = ''
-  socket.on('data', (bytes) => {
-    text += bytes.toString('latin1')
-    const end = text.indexOf('\r\n\r\n')
-    const length = Number(/\r\ncontent-length: (\d+)\r\n/i.exec(text)?.[1] ?? 0)
-    if (end < 0 || text.length < end + 4 + length) return
-    const path = text.split(' ')[1] as string
-    text = ''
+  let bytes: Buffer = Buffer.alloc(0)
+  socket.on('data', (chunk: Buffer) => {
+    bytes = Buffer.concat([bytes, chunk])
+    const head = bytes.toString('latin1', 0, bytes.indexOf('\r\n\r\n') + 4)
+    const length = Number(/\r\ncontent-length: (\d+)\r\n/i.exec(head)?.[1] ?? 0)
+    if (head.length < 4 || bytes.length < head.length + length) return
+    const [method, path = ''] = head.split(' ')
+    const body = bytes.subarray(head.length)
+    bytes = Buffer.alloc(0)
     if (holds) waiting.set(path, socket)
+    else if (method === 'PUT') socket.write(whole(createHash('sha256').update(body).digest('hex')))
     else socket.write(whole(path))
   })
 })
@@ -131,6 +136,57 @@ t.test('requests that are ready at once get their own replies, in every order', 
     }
   }
 })
+
+for (const [sentence, before] of [
+  ['alone', ''],
+  ['behind a plain request', writeRequest('GET /public/first')],
+] as const) {
+  t.test(`a large body that is ready with its head arrives in order, ${sentence}`, async (t) => {
+    for (let round = 0; round < 5; round++) {
+      const body = randomBytes(3 * 2 ** 20)
+      const length = `Content-Length: ${body.length}`
+      const connection = await connect(gateway.url)
+      t.teardown(() => connection.close())
+      await atOnce(() => {
+        const head = before + writeRequest('PUT /public/large', [length])
+        connection.write(Buffer.concat([Buffer.from(head), body.subarray(0, readyBytes)]))
+      })
+      connection.write(body.subarray(readyBytes))
+      const sha256 = createHash('sha256').update(body).digest('hex')
+      const expected = before === '' ? [sha256] : ['/public/first', sha256]
+      const received = await connection.receive('the replies', (text) => {
+        return bodies(text).length === expected.length
+      })
+      t.strictSame(bodies(received), expected)
+      connection.close()
+    }
+  })
+}
+
+t.test(
+  'a large body that is sent ahead, while a plain request is served, arrives in order',
+  async (t) => {
+    for (let round = 0; round < 5; round++) {
+      const body = randomBytes(3 * 2 ** 20)
+      const connection = await connect(gateway.url)
+      t.teardown(() => connection.close())
+      holds = true
+      connection.write(writeRequest('GET /public/held'))
+      const held = await until('the request is served', () => waiting.get('/public/held'))
+      waiting.clear()
+      holds = false
+      const head = writeRequest('PUT /public/large', [`Content-Length: ${body.length}`])
+      connection.write(Buffer.concat([Buffer.from(head), body.subarray(0, readyBytes)]))
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      held.write(whole('held'))
+      connection.write(body.subarray(readyBytes))
+      const sha256 = createHash('sha256').update(body).digest('hex')
+      const received = await connection.receive('the replies', (text) => bodies(text).length === 2)
+      t.strictSame(bodies(received), ['held', sha256])
+      connection.close()
+    }
+  },
+)
 
 t.test('replies that are ready at once reach their own clients', async (t) => {
   const kinds: Readonly<Record<string, (socket: Socket, path: string) => void>> = {

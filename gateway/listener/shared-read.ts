@@ -1,0 +1,46 @@
+// One buffer that all plain connections read into, one after the other, as net.connect's `onread` has it for
+// sockets that connect: a buffer for each read costs more than what a small request is read for. Node has no
+// such option for accepted sockets; what its option sets is set here. A Node that keeps it elsewhere is told by
+// `canShareReads`, and its sockets are read as usual.
+
+import net, { type Socket } from 'node:net'
+
+/** So many bytes of `sharedBuffer` were read. False: read no more for now. */
+type Taken = (bytes: number) => boolean
+
+export const sharedBuffer = Buffer.allocUnsafeSlow(64 * 1024)
+
+const probe = new net.Socket({ onread: { buffer: sharedBuffer, callback: () => true } })
+const bufferSymbol = symbolOf('kBuffer')
+const callbackSymbol = symbolOf('kBufferCb')
+
+type Handle = { useUserBuffer?(buffer: Buffer): void }
+type Inside = { _handle?: Handle | null; [symbol: symbol]: unknown }
+
+export const canShareReads =
+  bufferSymbol !== undefined &&
+  callbackSymbol !== undefined &&
+  (probe as unknown as Inside)[bufferSymbol] === sharedBuffer
+
+/** From now on the socket emits no `data`: what comes is told to `taken`. False where that cannot be. */
+export function shareReads(socket: Socket, taken: Taken): boolean {
+  const inside = socket as unknown as Inside
+  const handle = inside._handle
+  if (!canShareReads || handle?.useUserBuffer === undefined) return false
+  inside[bufferSymbol as symbol] = sharedBuffer
+  inside[callbackSymbol as symbol] = taken
+  handle.useUserBuffer(sharedBuffer)
+  return true
+}
+
+/** Ends that: the socket is a stream again. */
+export function unshareReads(socket: Socket): void {
+  const inside = socket as unknown as Inside
+  if (callbackSymbol === undefined || inside[callbackSymbol] == null) return
+  inside[callbackSymbol] = (bytes: number) =>
+    socket.push(Buffer.from(sharedBuffer.subarray(0, bytes)))
+}
+
+function symbolOf(description: string): symbol | undefined {
+  return Object.getOwnPropertySymbols(probe).find((symbol) => symbol.description === description)
+}
