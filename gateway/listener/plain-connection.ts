@@ -8,6 +8,7 @@ import type { FieldBlocks } from '../http1/field-blocks.ts'
 import { readPlainHead } from '../http1/plain-head.ts'
 import { Exchange } from './exchange.ts'
 import { PlainReply } from './plain-reply.ts'
+import { sharedBuffer, shareReads, unshareReads } from './shared-read.ts'
 
 const headEnd = '\r\n\r\n'
 /** What a client may send ahead while a request of its is served; beyond it, it is not read. */
@@ -35,7 +36,7 @@ export class PlainConnection {
   readonly #host: PlainHost
   #reply: PlainReply | undefined
   /** Was read, and is still to be looked at. */
-  #held: Buffer | undefined
+  #held: string | undefined
   #ahead: Buffer[] = []
   #aheadBytes = 0
   #bytesPassed = 0
@@ -44,7 +45,7 @@ export class PlainConnection {
     this.socket = socket
     this.#host = host
     this.activeAt = performance.now()
-    socket.on('data', this.#take)
+    if (!shareReads(socket, this.#takeShared)) socket.on('data', this.#take)
     socket.on('end', this.#left)
     socket.on('error', this.#left)
     socket.on('drain', this.#drained)
@@ -70,8 +71,18 @@ export class PlainConnection {
   /** Lets go of the socket. */
   leave(): void {
     const { socket } = this
+    unshareReads(socket)
     socket.off('data', this.#take).off('end', this.#left).off('error', this.#left)
     socket.off('drain', this.#drained).off('close', this.#closed)
+  }
+
+  readonly #takeShared = (bytes: number): boolean => {
+    if (this.isBusy || bytes > this.#host.headBytesMax) {
+      this.#take(Buffer.from(sharedBuffer.subarray(0, bytes)))
+    } else {
+      this.#hold(sharedBuffer.toString('latin1', 0, bytes))
+    }
+    return true
   }
 
   readonly #take = (chunk: Buffer): void => {
@@ -79,24 +90,28 @@ export class PlainConnection {
       this.#ahead.push(chunk)
       this.#aheadBytes += chunk.length
       if (this.#aheadBytes > aheadBytesMax) this.socket.pause()
-      return
+    } else if (chunk.length > this.#host.headBytesMax) {
+      this.#handOver(chunk)
+    } else {
+      this.#hold(chunk.toString('latin1'))
     }
-    this.#held = chunk
+  }
+
+  #hold(text: string): void {
+    this.#held = text
     workLater(this)
   }
 
   /** Serves what was read. */
   work(): void {
-    const chunk = this.#held as Buffer
+    const text = this.#held as string
     this.#held = undefined
     if (this.socket.destroyed) return
-    const { length } = chunk
-    const text = length <= this.#host.headBytesMax ? chunk.toString('latin1') : ''
-    const isOneHead = text.indexOf(headEnd) === length - headEnd.length && text !== ''
+    const isOneHead = text.indexOf(headEnd) === text.length - headEnd.length
     const { fieldsMax, blocks } = this.#host
     const head = isOneHead ? readPlainHead(text, fieldsMax, blocks) : undefined
     if (head === undefined) {
-      this.#handOver(chunk)
+      this.#handOver(Buffer.from(text, 'latin1'))
       return
     }
     const isHead = head.method === 'HEAD'

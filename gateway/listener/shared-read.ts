@@ -4,6 +4,7 @@
 // `canShareReads`, and its sockets are read as usual.
 
 import net, { type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 
 /** So many bytes of `sharedBuffer` were read. False: read no more for now. */
 type Taken = (bytes: number) => boolean
@@ -33,12 +34,15 @@ export function shareReads(socket: Socket, taken: Taken): boolean {
   return true
 }
 
-/** Ends that: the socket is a stream again. */
+/** Ends that: the socket is a stream again, as one that was never shared. */
 export function unshareReads(socket: Socket): void {
   const inside = socket as unknown as Inside
   if (callbackSymbol === undefined || inside[callbackSymbol] == null) return
   inside[callbackSymbol] = (bytes: number) =>
     socket.push(Buffer.from(sharedBuffer.subarray(0, bytes)))
+  // Those of net.Socket stop and start a socket with a buffer at once: one that is paused would not see its end.
+  const { pause, resume, read } = Duplex.prototype
+  Object.assign(socket, { pause, resume, read })
 }
 
 function symbolOf(description: string): symbol | undefined {
