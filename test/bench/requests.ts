@@ -50,6 +50,8 @@ const goals = new Map<Peer, number>([
 ])
 
 const pathsCount = 1_000
+/** Many short rounds: what disturbs the machine comes for seconds, and not for each peer alike. */
+const roundsMore = 3
 
 /** A thousand items, each asked for with a token of its own. */
 export function itemsLoad(scene: Bench): Load {
@@ -64,13 +66,18 @@ export const requests: Section = {
     const { rounds, warmUpSeconds, quick } = effort
     const peers = quick ? fewPeers : allPeers
     const load = itemsLoad(scene)
-    const measured = await inTurn(scene, peers, rounds, {
+    const measured = await inTurn(scene, peers, quick ? rounds : rounds * roundsMore, {
       warmUp: async (running, peer) => {
         await checkPeer(scene, peer, running)
         await warmUp(scene, running, load, warmUpSeconds)
       },
       measure: async (running) => ({
-        ...(await measureRequests(scene, running, load, effort)),
+        ...(await measureRequests(
+          scene,
+          running,
+          load,
+          quick ? effort : { ...effort, seconds: 1 },
+        )),
         residentMiB: residentBytes(running.groups) / 2 ** 20,
       }),
     })
