@@ -1,5 +1,5 @@
-// `npm run build`: the program and all that it uses as a few files of JavaScript, which start in two thirds of
-// the time and need no node_modules. They find package.json beside their folder. `node deploy/build.ts FOLDER`
+// `npm run build`: the program and all that it uses as a few files of JavaScript, which start faster and need no
+// node_modules. They find package.json beside their folder. `node deploy/build.ts FOLDER`
 // writes elsewhere than to dist.
 
 import { rmSync } from 'node:fs'
