@@ -20,11 +20,12 @@ const nameWidthMax = 24
 const addressWidthMax = 40
 
 /** Reads each file by itself, with what it includes, and runs the examples of those without an error. */
-export function lintFiles(
+export async function lintFiles(
   files: readonly string[],
   environment: Readonly<Record<string, string | undefined>>,
-): readonly LintedFile[] {
-  return loadFiles(files, environment).map((loaded) => {
+): Promise<readonly LintedFile[]> {
+  const read = await loadFiles(files, environment)
+  return read.map((loaded) => {
     const { file, configuration, complaints } = loaded
     if (configuration === undefined) return loaded
     const failed = configuration.examples.flatMap((example) => runExample(configuration, example))

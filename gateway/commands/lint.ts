@@ -9,8 +9,8 @@ export function lintCommand(io: CommandIo): Command {
   return new Command('lint')
     .description('check configuration files, run their examples, and show who may do what')
     .argument('<file...>', 'configuration files, each with what it includes')
-    .action((files: string[]) => {
-      const result = lintFiles(files, io.environment)
+    .action(async (files: string[]) => {
+      const result = await lintFiles(files, io.environment)
       io.stdout(renderLint(result))
       const complaints = result.flatMap((file) => file.complaints)
       if (complaints.some(({ severity }) => severity === 'error')) throw new CommandFailure(78, '')

@@ -16,7 +16,8 @@ import {
   type YAMLError,
 } from 'yaml'
 import type { Complain, Located, LocatedEntry, LocatedMap, Place, SourceFile } from './positions.ts'
-import { type Environment, replaceVariables } from './variables.ts'
+import { readString } from './scalar.ts'
+import type { Environment } from './variables.ts'
 
 /** Aliases that one file may use, those inside of aliased values counted each time. */
 const aliasCountMax = 100
@@ -191,22 +192,8 @@ function convertScalar(node: Scalar, reading: Reading, place: Place): Located {
     const isPlain = written === null || typeof written === 'number' || typeof written === 'boolean'
     return { kind: 'scalar', place, value: isPlain ? written : String(written) }
   }
-  const { text, replaced, problems } = replaceVariables(written, reading.environment)
+  const isPlain = node.type === Scalar.PLAIN
+  const { scalar, problems } = readString(written, isPlain, place, reading.environment)
   for (const problem of problems) reading.complain(place, problem)
-  if (problems.length > 0) return { kind: 'fault', place }
-  if (!replaced) return { kind: 'scalar', place, value: text }
-  const value = node.type === Scalar.PLAIN ? typed(text) : text
-  return { kind: 'scalar', place, value, template: written }
-}
-
-/** The YAML 1.2 core type of a plain scalar: null, boolean, number or string. Never structure. */
-function typed(text: string): string | number | boolean | null {
-  const trimmed = text.trim()
-  if (/^(~|null|Null|NULL|)$/.test(trimmed)) return null
-  if (/^(true|True|TRUE)$/.test(trimmed)) return true
-  if (/^(false|False|FALSE)$/.test(trimmed)) return false
-  if (/^[-+]?[0-9]+$/.test(trimmed)) return Number.parseInt(trimmed, 10)
-  if (/^(0o[0-7]+|0x[0-9a-fA-F]+)$/.test(trimmed)) return Number(trimmed)
-  if (/^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$/.test(trimmed)) return Number(trimmed)
-  return text
+  return problems.length > 0 ? { kind: 'fault', place } : scalar
 }

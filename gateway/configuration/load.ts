@@ -7,7 +7,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { assemble } from './assemble.ts'
 import { explainIssues } from './complaints.ts'
 import type { Complaint, Configuration } from './configuration.ts'
-import { readDocument } from './document.ts'
+import type { readDocument } from './document.ts'
 import {
   type Complain,
   type LocatedMap,
@@ -17,6 +17,7 @@ import {
   type SourceFile,
 } from './positions.ts'
 import { configurationSchema, include } from './sections.ts'
+import { readSimpleDocument } from './simple-document.ts'
 import type { Environment } from './variables.ts'
 
 const fileBytesMax = 1024 ** 2
@@ -30,7 +31,7 @@ export type Loaded = {
 }
 
 /** Reads one configuration, with everything that it includes. Every complaint comes at once. */
-export function loadConfiguration(file: string, environment: Environment): Loaded {
+export function loadConfiguration(file: string, environment: Environment): Promise<Loaded> {
   return load(file, environment, false)
 }
 
@@ -38,11 +39,12 @@ export function loadConfiguration(file: string, environment: Environment): Loade
  * Reads each file by itself, with what it includes, for `lint`. A file without `upstreams`, such as a
  * route map, takes the names of upstreams as given.
  */
-export function loadFiles(
+export async function loadFiles(
   files: readonly string[],
   environment: Environment,
-): readonly (Loaded & { readonly file: string })[] {
-  return files.map((file) => ({ file, ...load(file, environment, true) }))
+): Promise<readonly (Loaded & { readonly file: string })[]> {
+  const loads = files.map(async (file) => ({ file, ...(await load(file, environment, true)) }))
+  return await Promise.all(loads)
 }
 
 type Loading = {
@@ -50,16 +52,44 @@ type Loading = {
   readonly complain: Complain
   /** By absolute path: those on the way to the present file are open. */
   readonly files: Map<string, 'open' | 'read'>
+  /** For files that are not simple; not there at first. */
+  readonly readWhole: typeof readDocument | undefined
+  needsWhole: boolean
 }
 
-function load(shown: string, environment: Environment, upstreamsAsGiven: boolean): Loaded {
+/** The YAML library, which takes its time to load, is loaded for files that need it. */
+async function load(
+  shown: string,
+  environment: Environment,
+  upstreamsAsGiven: boolean,
+): Promise<Loaded> {
+  const loaded = loadWith(undefined, shown, environment, upstreamsAsGiven)
+  if (loaded !== undefined) return loaded
+  const { readDocument } = await import('./document.ts')
+  return loadWith(readDocument, shown, environment, upstreamsAsGiven)!
+}
+
+/** undefined where a file needs `readWhole`, which is not there. */
+function loadWith(
+  readWhole: typeof readDocument | undefined,
+  shown: string,
+  environment: Environment,
+  upstreamsAsGiven: boolean,
+): Loaded | undefined {
   const found: Complaint[] = []
   const complain: Complain = ({ file, line, column }, message, severity = 'error') => {
     found.push({ file: file.shown, line, column, severity, message })
   }
   const main: SourceFile = { shown, path: resolve(shown) }
-  const loading: Loading = { environment, complain, files: new Map() }
+  const loading: Loading = {
+    environment,
+    complain,
+    files: new Map(),
+    readWhole,
+    needsWhole: false,
+  }
   const root = readTree(main, { file: main, line: 1, column: 1 }, loading)
+  if (loading.needsWhole) return undefined
   if (root === undefined) return { complaints: inOrder(found, loading.files) }
   const files = [...loading.files.keys()]
   const readBeside = (place: Place, path: string): string | undefined => {
@@ -77,7 +107,7 @@ function load(shown: string, environment: Environment, upstreamsAsGiven: boolean
 
 /** One file and all that it includes, merged. `from` is where the file is named. */
 function readTree(file: SourceFile, from: Place, loading: Loading): LocatedMap | undefined {
-  const { complain, files, environment } = loading
+  const { complain, files } = loading
   if (files.get(file.path) === 'open') {
     complain(from, `${file.shown} includes itself; remove one \`include\` of the circle`)
     return undefined
@@ -91,10 +121,18 @@ function readTree(file: SourceFile, from: Place, loading: Loading): LocatedMap |
   files.set(file.path, 'open')
   const read = readText(file.path, fileBytesMax)
   if ('error' in read) complain(from, `cannot read ${file.shown}: ${read.error}`)
-  const root = 'text' in read ? readDocument(read.text, file, environment, complain) : undefined
+  const root = 'text' in read ? readYaml(read.text, file, loading) : undefined
   const tree = root && includeFiles(root, file, loading)
   files.set(file.path, 'read')
   return tree
+}
+
+function readYaml(text: string, file: SourceFile, loading: Loading): LocatedMap | undefined {
+  const { environment, complain, readWhole } = loading
+  const root = readSimpleDocument(text, file, environment)
+  if (root !== undefined) return root
+  if (readWhole === undefined) loading.needsWhole = true
+  return readWhole?.(text, file, environment, complain)
 }
 
 function includeFiles(root: LocatedMap, file: SourceFile, loading: Loading): LocatedMap {

@@ -17,7 +17,7 @@ for (const name of readdirSync(folder).filter((one) => one.endsWith('.yaml'))) {
   const promise = /^# (.*)$/m.exec(text)?.[1] ?? name
   t.test(`${name}: ${promise}`, async (t) => {
     const expected = [...text.matchAll(/^#> (.*)$/gm)].map((match) => match[1])
-    const complaints = lintFiles([file], environment).flatMap((one) => one.complaints)
+    const complaints = (await lintFiles([file], environment)).flatMap((one) => one.complaints)
     t.same(complaints.map(write), expected)
     t.notMatch(complaints.map(write).join('\n'), /hunter2/, 'values of variables are not shown')
   })
@@ -32,14 +32,14 @@ for (const name of readdirSync(folder).filter((one) => one.endsWith('.yaml'))) {
 
 t.test('serving needs every upstream declared, a route map alone does not', async (t) => {
   const file = join(folder, 'warning.yaml')
-  const { configuration, complaints } = loadConfiguration(file, environment)
+  const { configuration, complaints } = await loadConfiguration(file, environment)
   t.equal(configuration, undefined)
   const errors = complaints.filter(({ severity }) => severity === 'error')
   t.match(errors[0], { line: 5, message: 'unknown upstream `api`; none is declared' })
 })
 
 t.test('a warning is no error: the configuration is there', async (t) => {
-  const [linted] = lintFiles([join(folder, 'warning.yaml')], environment)
+  const [linted] = await lintFiles([join(folder, 'warning.yaml')], environment)
   t.equal(linted?.complaints.length, 1)
   t.equal(linted?.configuration?.routes.length, 2)
 })
@@ -51,7 +51,7 @@ t.test('a complaint of a file that two files include is shown once', async (t) =
     'shared.yaml': 'listn: {}\n',
   })
   const files = ['one.yaml', 'two.yaml'].map((name) => join(dir, name))
-  const text = renderLint(lintFiles(files, {}))
+  const text = renderLint(await lintFiles(files, {}))
   const message = 'unknown key `listn`; did you mean `listen`?'
   t.equal(text, `${join(dir, 'shared.yaml')}:1:1: ${message}\n`)
 })
@@ -67,14 +67,14 @@ t.test('what is no text, or too much of it, is a complaint and never an exceptio
   const file = join(t.testdir(), 'gateway.yaml')
   for (const [sentence, content, message] of rows) {
     writeFileSync(file, content)
-    const { configuration, complaints } = loadConfiguration(file, {})
+    const { configuration, complaints } = await loadConfiguration(file, {})
     t.equal(configuration, undefined, sentence)
     t.match(complaints[0]?.message, message, sentence)
   }
 })
 
 t.test('a main file that is not there is told with its name', async (t) => {
-  const { complaints } = loadConfiguration('no/such.yaml', {})
+  const { complaints } = await loadConfiguration('no/such.yaml', {})
   t.same(complaints, [
     {
       file: 'no/such.yaml',

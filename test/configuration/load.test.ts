@@ -8,15 +8,21 @@ import { loadConfiguration } from '../../gateway/configuration/load.ts'
 const fixtures = join(import.meta.dirname, '../fixtures/configuration')
 
 /** The configuration of a folder's gateway.yaml, which must be good. */
-function load(folder: string, environment: Record<string, string> = {}): Configuration {
-  const { configuration, complaints } = loadConfiguration(join(folder, 'gateway.yaml'), environment)
+async function load(
+  folder: string,
+  environment: Record<string, string> = {},
+): Promise<Configuration> {
+  const { configuration, complaints } = await loadConfiguration(
+    join(folder, 'gateway.yaml'),
+    environment,
+  )
   if (configuration === undefined) throw new Error(JSON.stringify(complaints))
   return configuration
 }
 
 t.test('everything but the version has a default', async (t) => {
   const folder = t.testdir({ 'gateway.yaml': 'version: 1\n' })
-  const { scopes, ...configuration } = load(folder)
+  const { scopes, ...configuration } = await load(folder)
   t.ok(scopes.declarations.has('tokens:read'), "the gateway's own scopes are declared")
   t.same(configuration, {
     files: [join(folder, 'gateway.yaml')],
@@ -53,7 +59,7 @@ upstreams: { api: { url: "http://127.0.0.1:1" } }
 routes:
   - { host: Git.Example.com., path: "/a/{x}", upstream: api, allow: public }`,
   })
-  const [route] = load(folder).routes
+  const [route] = (await load(folder)).routes
   t.match(route, {
     name: 'git.example.com/a/{x}',
     host: 'git.example.com',
@@ -73,7 +79,9 @@ routes:
 })
 
 t.test('every key that is written reaches the configuration', async (t) => {
-  const { configuration } = loadConfiguration(join(fixtures, 'good.yaml'), { SECRET: 'c2VjcmV0' })
+  const { configuration } = await loadConfiguration(join(fixtures, 'good.yaml'), {
+    SECRET: 'c2VjcmV0',
+  })
   const [listen] = configuration?.listen ?? []
   t.same(listen?.trustedProxies, { from: ['10.0.0.0/8', 'fd00::/8'], read: 'x-forwarded' })
   t.same(configuration?.upstreams.get('api'), {
@@ -148,7 +156,7 @@ routes: [{ name: third, path: /3, upstream: b, allow: public }]`,
         'key.txt': 'secret\n\n',
       },
     })
-    const configuration = loadConfiguration(join(folder, 'gateway.yaml'), {})
+    const configuration = await loadConfiguration(join(folder, 'gateway.yaml'), {})
     t.match(configuration.complaints[0]?.message, /expected one line of printable characters/)
     t.equal(configuration.complaints.length, 1, 'only one line break at the end is dropped')
     t.equal(configuration.configuration, undefined)
@@ -168,7 +176,7 @@ ${route('main')}`,
       'key.txt': 'secret\n',
     },
   })
-  const configuration = load(folder)
+  const configuration = await load(folder)
   t.same(
     configuration.routes.map((one) => one.name),
     ['/main', '/one', '/two'],
@@ -198,7 +206,11 @@ upstreams:
       X-Structure: \${STRUCTURE}
       X-Dollar: $$5 $x $\${PORT}`,
     })
-    const configuration = load(folder, { PORT: '8081', HOST: '', STRUCTURE: '{ a: [b] }\tc: d' })
+    const configuration = await load(folder, {
+      PORT: '8081',
+      HOST: '',
+      STRUCTURE: '{ a: [b] }\tc: d',
+    })
     t.match(configuration.listen, [{ port: 8081, host: '127.0.0.2' }])
     t.same(configuration.upstreams.get('api')?.headers, [
       ['X-Number', '8081'],
@@ -210,11 +222,11 @@ upstreams:
 
 t.test('a variable of the prototype is not set', async (t) => {
   const folder = t.testdir({ 'gateway.yaml': `version: 1\nlisten:\n  host: \${constructor}\n` })
-  const { complaints } = loadConfiguration(join(folder, 'gateway.yaml'), {})
+  const { complaints } = await loadConfiguration(join(folder, 'gateway.yaml'), {})
   t.match(complaints[0]?.message, /the variable constructor is not set/)
 })
 
 t.test('management can be off', async (t) => {
   const folder = t.testdir({ 'gateway.yaml': 'version: 1\nmanagement: off\n' })
-  t.equal(load(folder).management, undefined)
+  t.equal((await load(folder)).management, undefined)
 })

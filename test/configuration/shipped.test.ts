@@ -24,7 +24,7 @@ t.test('config/schema.json is generated: npm run schema', async (t) => {
 
 t.test('the shipped files lint without a warning, on one host and on three', async (t) => {
   for (const environment of [{}, hosts]) {
-    const linted = lintFiles([gateway, foundries], environment)
+    const linted = await lintFiles([gateway, foundries], environment)
     t.same(
       linted.flatMap((one) => one.complaints),
       [],
@@ -36,7 +36,9 @@ t.test('the shipped files lint without a warning, on one host and on three', asy
 t.test(
   'the default configuration is for one machine, with its addresses from the environment',
   async (t) => {
-    const { configuration } = loadConfiguration(gateway, { SCOPEGATE_GIT_URL: 'http://git:1' })
+    const { configuration } = await loadConfiguration(gateway, {
+      SCOPEGATE_GIT_URL: 'http://git:1',
+    })
     t.match(configuration?.listen, [{ host: '127.0.0.1', port: 8080 }])
     t.equal(configuration?.tokens.authority.file, join(project, 'var/tokens.db'))
     t.same(
@@ -51,7 +53,7 @@ t.test(
 )
 
 t.test('every route has an example of a permit and one of a denial', async (t) => {
-  const { configuration } = loadConfiguration(gateway, {})
+  const { configuration } = await loadConfiguration(gateway, {})
   for (const route of configuration?.routes ?? []) {
     // It is open to everyone, and looks at tokens by itself.
     if (route.service === 'registry-token') continue
@@ -77,7 +79,7 @@ t.test('the registry asks for grants, of a token service on its own host', async
     { SCOPEGATE_HUB_PUBLIC_URL: 'https://hub.example.com' },
   ]
   for (const environment of environments) {
-    const { configuration } = loadConfiguration(gateway, environment)
+    const { configuration } = await loadConfiguration(gateway, environment)
     const registry = configuration?.routes.find(({ protocol }) => protocol === 'registry')
     t.equal(registry?.challenge, 'bearer')
     t.match(registry?.tokenRoute, { name: 'containers-token', host: registry?.host })
@@ -87,7 +89,7 @@ t.test('the registry asks for grants, of a token service on its own host', async
 })
 
 t.test('read-update implies read of its resource; create and delete imply nothing', async (t) => {
-  const { configuration } = loadConfiguration(gateway, {})
+  const { configuration } = await loadConfiguration(gateway, {})
   for (const { name, implies } of configuration?.scopes.declarations.values() ?? []) {
     const expected = name.endsWith(':read-update') ? [name.replace('-update', '')] : []
     t.same(implies, expected, name)
@@ -95,10 +97,11 @@ t.test('read-update implies read of its resource; create and delete imply nothin
 })
 
 t.test('the table shows every route and scope within 100 columns', async (t) => {
-  const text = renderLint(lintFiles([foundries], hosts))
+  const text = renderLint(await lintFiles([foundries], hosts))
   t.ok(text.split('\n').every((line) => line.length <= 100))
-  for (const name of lintFiles([foundries], hosts)[0]?.configuration?.scopes.declarations.keys() ??
-    []) {
+  for (const name of (
+    await lintFiles([foundries], hosts)
+  )[0]?.configuration?.scopes.declarations.keys() ?? []) {
     if (!name.startsWith('tokens:')) t.match(text, name)
   }
   t.match(text, /^containers +hub\.example\.com\/v2\/\{rest\.\.\.\} +pull +containers:read$/m)

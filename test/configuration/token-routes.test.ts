@@ -23,8 +23,12 @@ function write(t: Test, routes: readonly Written[], more: Written = {}): string 
   return join(t.testdir({ 'gateway.yaml': JSON.stringify(configuration) }), 'gateway.yaml')
 }
 
-function load(t: Test, routes: readonly Written[], more: Written = {}): Configuration {
-  const { configuration, complaints } = loadConfiguration(write(t, routes, more), {})
+async function load(
+  t: Test,
+  routes: readonly Written[],
+  more: Written = {},
+): Promise<Configuration> {
+  const { configuration, complaints } = await loadConfiguration(write(t, routes, more), {})
   if (configuration === undefined) throw new Error(JSON.stringify(complaints))
   return configuration
 }
@@ -67,7 +71,7 @@ const rows: readonly (readonly [
 
 for (const [sentence, routes, found] of rows) {
   t.test(`a registry has ${sentence}`, async (t) => {
-    const [first, ...others] = load(t, routes).routes
+    const [first, ...others] = (await load(t, routes)).routes
     t.equal(first?.tokenRoute?.name, found)
     if (found !== undefined) t.ok(others.includes(first?.tokenRoute as (typeof others)[0]))
   })
@@ -86,14 +90,14 @@ t.test('a registry that asks for grants and has no service is an error', async (
       /several: \/token \(.*\), \/b \(.*\); leave one/,
     ],
   ] as const) {
-    const { configuration, complaints } = loadConfiguration(write(t, routes), {})
+    const { configuration, complaints } = await loadConfiguration(write(t, routes), {})
     t.equal(configuration, undefined)
     t.match(complaints[0]?.message, message)
   }
 })
 
 t.test('a service is public as a whole, and reads no method in disguise', async (t) => {
-  const route = load(t, [registry, service]).routes[1]
+  const route = (await load(t, [registry, service])).routes[1]
   t.strictSame(
     [...(route?.allow ?? [])],
     [
@@ -112,7 +116,7 @@ t.test(
     const scheme = (scheme: string) => ({ kind: 'authorization', scheme })
     const narrow = { ...registry, host: 'a.test', credentials: [field] }
     const routes = [registry, service, narrow, { path: '/x', upstream: 'hub', allow: 'read' }]
-    const configuration = load(t, routes, { credentials: [field] })
+    const configuration = await load(t, routes, { credentials: [field] })
     t.strictSame(
       configuration.routes.map(({ credentials }) => credentials),
       [
@@ -122,14 +126,14 @@ t.test(
         [header],
       ],
     )
-    const usual = load(t, [registry, { path: '/x', upstream: 'hub', allow: 'read' }])
+    const usual = await load(t, [registry, { path: '/x', upstream: 'hub', allow: 'read' }])
     t.strictSame(usual.routes[0]?.credentials, usual.routes[1]?.credentials)
   },
 )
 
 t.test('an empty publicUrl, as an unset variable leaves it, is none', async (t) => {
   for (const publicUrl of ['', null]) {
-    const { routes } = load(t, [registry, { ...service, publicUrl }])
+    const { routes } = await load(t, [registry, { ...service, publicUrl }])
     t.equal(routes[1]?.publicUrl, undefined)
   }
 })
@@ -141,9 +145,9 @@ t.test('a key for grants may stand in a file; it is not shown', async (t) => {
     'short.yaml': 'version: 1\ntokens: { grantKey: { file: short } }\n',
     short: 'hunter2',
   })
-  const good = loadConfiguration(join(folder, 'gateway.yaml'), {})
+  const good = await loadConfiguration(join(folder, 'gateway.yaml'), {})
   t.equal(good.configuration?.tokens.grantKey?.toString(), 'k'.repeat(32))
-  const { complaints } = loadConfiguration(join(folder, 'short.yaml'), {})
+  const { complaints } = await loadConfiguration(join(folder, 'short.yaml'), {})
   t.match(complaints[0]?.message, /at least 32 characters/)
   t.notMatch(JSON.stringify(complaints), 'hunter2')
 })
@@ -151,10 +155,10 @@ t.test('a key for grants may stand in a file; it is not shown', async (t) => {
 t.test('lint shows who may ask, and explain that the service looks by itself', async (t) => {
   const open = { ...registry, challenge: 'bearer', allow: { pull: 'public' } }
   const file = write(t, [open, service])
-  const text = renderLint(lintFiles([file], {}))
+  const text = renderLint(await lintFiles([file], {}))
   t.match(text, /^\/token +\/token +GET +public\n +POST +public$/m)
   t.match(text, /^\/v2\/ .* pull +public$/m)
-  const { configuration } = loadConfiguration(file, {})
+  const { configuration } = await loadConfiguration(file, {})
   if (configuration === undefined) throw new Error('it is good')
   const asked = (method: string, url: string) =>
     judge(configuration, { method, url, rights: undefined })
@@ -168,8 +172,8 @@ t.test('lint shows who may ask, and explain that the service looks by itself', a
   t.match(asked('PUT', '/v2/a/manifests/x'), { status: 401 })
 })
 
-t.test('no two registries have one name, by which their grants are told apart', (t) => {
-  const { routes } = load(t, [
+t.test('no two registries have one name, by which their grants are told apart', async (t) => {
+  const { routes } = await load(t, [
     { path: '/x', name: 'a.test/v2/', upstream: 'hub', allow: 'read' },
     { ...registry, host: 'b.test', name: 'a.test/v2/ (registry)' },
     { ...registry, host: 'a.test' },

@@ -59,7 +59,7 @@ t.teardown(async () => {
   await gateway.stop()
   await upstream.stop()
 })
-const { configuration } = loadConfiguration(gateway.configFile, {})
+const { configuration } = await loadConfiguration(gateway.configFile, {})
 if (configuration === undefined) throw new Error('the configuration is not good')
 
 const methods = ['GET', 'HEAD', 'POST', 'DELETE', 'TRACE', 'MKCOL']
