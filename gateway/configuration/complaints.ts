@@ -1,7 +1,7 @@
 // What a schema finds wrong, said at its place: what is wrong, and what would be right. Values that came
 // from a variable are never shown. Pure.
 
-import type { z } from 'zod'
+import * as z from 'zod'
 import { type Complain, type Located, type LocatedMap, locate, plain } from './positions.ts'
 import { knownKeys } from './schema.ts'
 
@@ -22,20 +22,48 @@ export function readFields<Shape extends z.ZodRawShape>(
   complain: Complain,
   apart: readonly string[] = [],
 ): { [Name in keyof Shape]?: z.output<Shape[Name]> } {
-  const names = Object.keys(schema.shape)
-  const fields: Record<string, unknown> = {}
-  for (const [name, entry] of node.entries) {
-    if (!names.includes(name)) complain(entry.key, unknownKey(name, knownKeys(schema.shape), names))
+  const shape: Readonly<Record<string, unknown>> = schema.shape
+  const { defaults, missing } = readNothing(schema)
+  const fields = { ...defaults }
+  for (const [name, issues] of missing) {
+    if (!node.entries.has(name) && !apart.includes(name)) {
+      explainIssues(issues, [name], node, complain)
+    }
   }
-  for (const name of names) {
+  for (const [name, { key, value }] of node.entries) {
+    if (!Object.hasOwn(shape, name)) {
+      complain(key, unknownKey(name, knownKeys(schema.shape), Object.keys(shape)))
+      continue
+    }
     if (apart.includes(name)) continue
-    const value = node.entries.get(name)?.value
-    const field = schema.shape[name] as unknown as z.ZodType
-    const result = field.safeParse(value === undefined ? undefined : plain(value))
-    if (result.success) fields[name] = result.data
-    else explainIssues(result.error.issues, [name], node, complain)
+    const result = (shape[name] as z.ZodType).safeParse(plain(value))
+    fields[name] = result.data
+    if (!result.success) explainIssues(result.error.issues, [name], node, complain)
   }
   return fields as { [Name in keyof Shape]?: z.output<Shape[Name]> }
+}
+
+/** What a map without any field is read as, and the issues of the fields that it needs. */
+type Nothing = {
+  readonly defaults: Readonly<Record<string, unknown>>
+  readonly missing: readonly (readonly [name: string, issues: readonly Issue[]])[]
+}
+
+/** By the schema: a route leaves out most of its fields, and there may be thousands. */
+const nothings = new WeakMap<z.ZodObject, Nothing>()
+
+function readNothing(schema: z.ZodObject): Nothing {
+  const known = nothings.get(schema)
+  if (known !== undefined) return known
+  const results = Object.entries(schema.shape).map(
+    ([name, field]) => [name, z.safeParse(field, undefined)] as const,
+  )
+  const nothing: Nothing = {
+    defaults: Object.fromEntries(results.map(([name, { data }]) => [name, data])),
+    missing: results.flatMap(([name, { error }]) => (error ? [[name, error.issues]] : [])),
+  }
+  nothings.set(schema, nothing)
+  return nothing
 }
 
 /** Complains of every issue of a schema at its place below `root`; `path` leads to what was parsed. */

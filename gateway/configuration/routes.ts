@@ -25,8 +25,9 @@ export function readRoutes(
       complain(item.place, 'expected a route: a map with keys such as path, upstream, allow')
     }
   }
-  const routes = joinTokenRoutes(nameRoutes(read, complain), nodesOf(read), complain)
-  review(routes, nodesOf(read), context.catalog, complain)
+  const nodes = nodesOf(read)
+  const routes = joinTokenRoutes(nameRoutes(read, complain), nodes, complain)
+  review(routes, nodes, context.catalog, complain)
   return { routes, examples: read.flatMap((one) => one.examples) }
 }
 

@@ -9,9 +9,14 @@ import { findRepositoryWrite, findServicePast } from './repository-write.ts'
 import type { Match, Pattern, PatternSegment, Route } from './route.ts'
 import { addRoute, countSteps, createTrie, findRoute, readCaptures, type TrieNode } from './trie.ts'
 
+/** What routes are told apart by. */
+export type MatchTarget = Pick<RequestTarget, 'host' | 'segments'>
+
 export type Matcher = {
   /** undefined: no route (404). */
-  match(target: RequestTarget, method: string): Match | MatchRefusal | undefined
+  match(target: MatchTarget, method: string): Match | MatchRefusal | undefined
+  /** How many steps the costliest path takes, by the host as the routes have it. */
+  searchSteps(): ReadonlyMap<string | undefined, number>
 }
 
 /** A write below a git repository that no route may take: 405 `method_not_allowed`. */
@@ -32,16 +37,13 @@ export function buildMatcher(routes: readonly Route[]): Matcher {
       const table = tableFor(tables, target.host)
       return table === undefined ? undefined : matchIn(table, target.segments, method)
     },
+    searchSteps() {
+      const steps = [...tables].map(
+        ([host, { plain, git }]) => [host, countSteps(plain) + countSteps(git)] as const,
+      )
+      return new Map(steps)
+    },
   }
-}
-
-/** How many steps the costliest path takes, by the host as the routes have it. */
-export function searchSteps(routes: readonly Route[]): ReadonlyMap<string | undefined, number> {
-  const steps = new Map<string | undefined, number>()
-  for (const [host, { plain, git }] of buildTables(routes)) {
-    steps.set(host, countSteps(plain) + countSteps(git))
-  }
-  return steps
 }
 
 /** The pattern that a git route's repositories have: a literal at the end without its `.git`. */

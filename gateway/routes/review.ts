@@ -3,10 +3,15 @@
 // cannot be of another opinion than the matcher.
 
 import type { ScopeCatalog } from '../decision/scope.ts'
-import type { RequestTarget } from '../listener/target.ts'
-import { buildMatcher, formOf, type Matcher, repositoryPattern, searchSteps } from './matcher.ts'
+import {
+  buildMatcher,
+  formOf,
+  type Matcher,
+  type MatchTarget,
+  repositoryPattern,
+} from './matcher.ts'
 import type { Route } from './route.ts'
-import { nearMisses, type SamplePath, samplePaths } from './sample-paths.ts'
+import { nearMisses, samplePaths } from './sample-paths.ts'
 import { isWeaker } from './weaker.ts'
 
 export type RouteRemark = {
@@ -22,9 +27,9 @@ export function reviewRoutes(
   catalog?: ScopeCatalog,
 ): readonly RouteRemark[] {
   const { tied, untied } = findTies(routes)
-  const remarks = [...tied, ...findCostly(untied)]
-  if (remarks.length > tied.length) return remarks
   const matcher = buildMatcher(untied)
+  const remarks = [...tied, ...findCostly(matcher, untied)]
+  if (remarks.length > tied.length) return remarks
   const longest = longestByHost(untied)
   for (const route of untied) {
     const takers = findTakers(matcher, route, longest.get(route.host) ?? 0)
@@ -61,9 +66,9 @@ function shapeOf(route: Route): string {
 /** 8,192 steps take 2 to 3 ms; ordinary routes take as many as a path has segments, and a few more. */
 const searchStepsMax = 8192
 
-function findCostly(routes: readonly Route[]): RouteRemark[] {
+function findCostly(matcher: Matcher, routes: readonly Route[]): RouteRemark[] {
   const remarks: RouteRemark[] = []
-  for (const [host, steps] of searchSteps(routes)) {
+  for (const [host, steps] of matcher.searchSteps()) {
     const route = routes.find((candidate) => candidate.host === host)
     if (steps <= searchStepsMax || route === undefined) continue
     const message = `stands among routes of one host that mix {name} and literals so much that one path may take ${steps} steps to match, of ${searchStepsMax} allowed: use fewer patterns that differ only in where {name} stands`
@@ -121,17 +126,8 @@ function findWeakerAround(
   }))
 }
 
-function ask(matcher: Matcher, sample: SamplePath): Route | undefined {
-  const path = `/${sample.segments.join('/')}`
-  const target: RequestTarget = {
-    ...sample,
-    path,
-    query: undefined,
-    authority: sample.host,
-    hasParameters: false,
-    hasEncodedSlash: false,
-  }
-  const result = matcher.match(target, 'GET')
+function ask(matcher: Matcher, sample: MatchTarget): Route | undefined {
+  const result = matcher.match(sample, 'GET')
   return result === undefined || 'refused' in result ? undefined : result.route
 }
 

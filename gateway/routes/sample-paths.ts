@@ -2,29 +2,24 @@
 // pattern holds, for what the pattern captures. A route that wins no sample wins no path at all, since
 // a route that takes a fresh value takes every value. Pure.
 
-import { formOf, repositoryPattern } from './matcher.ts'
+import { formOf, type MatchTarget, repositoryPattern } from './matcher.ts'
 import type { PatternSegment, Route } from './route.ts'
 
-/** What the matcher needs of a request target. */
-export type SamplePath = { readonly host: string; readonly segments: readonly string[] }
-
 /** One path for every way that the route may match, with rests of up to `longest` segments. */
-export function samplePaths(route: Route, longest: number): SamplePath[] {
+export function* samplePaths(route: Route, longest: number): Iterable<MatchTarget> {
   const host = sampleHost(route.host)
-  const samples: SamplePath[] = []
   for (const segments of expand(patternOf(route), 0, longest)) {
-    for (const tail of tailsOf(route)) samples.push({ host, segments: [...segments, ...tail] })
+    for (const tail of tailsOf(route)) yield { host, segments: [...segments, ...tail] }
   }
-  return samples
 }
 
 /**
  * Paths that the route just does not take, but that an upstream may take for one of its own: a literal
  * spelled otherwise, or all of them, or the other form of the trailing slash where that is strict.
  */
-export function nearMisses(route: Route): SamplePath[] {
+export function nearMisses(route: Route): MatchTarget[] {
   const host = sampleHost(route.host)
-  const misses: SamplePath[] = []
+  const misses: MatchTarget[] = []
   for (const segments of expand(patternOf(route), route.protocol === 'git' ? 1 : 0, 1)) {
     for (const tail of tailsOf(route)) {
       const path = [...segments, ...tail]

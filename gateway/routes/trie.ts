@@ -8,25 +8,31 @@
 import type { Pattern, PatternSegment, Route } from './route.ts'
 
 export type TrieNode = {
-  readonly literals: Map<string, TrieNode>
+  literals: Map<string, TrieNode> | undefined
   one: TrieNode | undefined
   /** Routes whose pattern ends here, and those whose `{name...}` begins here. */
-  readonly here: Leaves
-  readonly rest: Leaves
+  here: Leaves | undefined
+  rest: Leaves | undefined
   /** How many segments a path may have beyond this node to end at a route. */
   least: number
   most: number
 }
 
 /** A route with `trailingSlash: strict` takes one form of the path only, and is more specific. */
-type Leaves = { slash?: Route; bare?: Route; either?: Route }
+type Leaves = {
+  slash: Route | undefined
+  bare: Route | undefined
+  either: Route | undefined
+}
+
+const noLeaves: Readonly<Leaves> = { slash: undefined, bare: undefined, either: undefined }
 
 export function createTrie(): TrieNode {
   return {
-    literals: new Map(),
+    literals: undefined,
     one: undefined,
-    here: {},
-    rest: {},
+    here: undefined,
+    rest: undefined,
     least: Number.POSITIVE_INFINITY,
     most: 0,
   }
@@ -48,8 +54,9 @@ export function addRoute(
     if (i === depth) break
     node = childFor(node, segments[i]!)
   }
-  const leaves = tail ? node.rest : node.here
-  leaves[form] ??= route
+  const place = tail ? 'rest' : 'here'
+  node[place] ??= { ...noLeaves }
+  node[place][form] ??= route
 }
 
 /** The most specific route for the first `count` segments; `slash`: the path has a trailing slash. */
@@ -63,7 +70,7 @@ export function findRoute(
   if (at === count) return pick(node.here, slash) ?? pick(node.rest, slash)
   const segment = segments[at]!
   const left = count - at - 1
-  const literal = node.literals.get(segment)
+  const literal = node.literals?.get(segment)
   if (literal !== undefined && literal.least <= left && left <= literal.most) {
     const found = findRoute(literal, segments, count, slash, at + 1)
     if (found !== undefined) return found
@@ -79,7 +86,9 @@ export function findRoute(
 /** How many nodes a search enters at most: at each node one literal and the `{name}` branch. */
 export function countSteps(node: TrieNode): number {
   let literals = 0
-  for (const literal of node.literals.values()) literals = Math.max(literals, countSteps(literal))
+  for (const literal of node.literals?.values() ?? []) {
+    literals = Math.max(literals, countSteps(literal))
+  }
   return 1 + literals + (node.one === undefined ? 0 : countSteps(node.one))
 }
 
@@ -97,8 +106,8 @@ export function readCaptures(
   return captures
 }
 
-function pick(leaves: Leaves, slash: boolean): Route | undefined {
-  return (slash ? leaves.slash : leaves.bare) ?? leaves.either
+function pick(leaves: Leaves | undefined, slash: boolean): Route | undefined {
+  return leaves && ((slash ? leaves.slash : leaves.bare) ?? leaves.either)
 }
 
 function childFor(node: TrieNode, segment: PatternSegment): TrieNode {
@@ -106,6 +115,7 @@ function childFor(node: TrieNode, segment: PatternSegment): TrieNode {
     node.one ??= createTrie()
     return node.one
   }
+  node.literals ??= new Map()
   let child = node.literals.get(segment.value)
   if (child === undefined) {
     child = createTrie()
