@@ -18,6 +18,7 @@ await build({
     'gateway/main.js',
     'gateway/workers/worker.ts',
     'gateway/protocols/git/proof-worker.ts',
+    'gateway/tokens/use-worker.ts',
   ],
   outdir: folder,
   entryNames: '[name]',

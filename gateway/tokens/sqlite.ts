@@ -22,6 +22,7 @@ import {
 } from './store.ts'
 import type { TokenRecord } from './token.ts'
 import { type Row, readRow, writeRow } from './token-row.ts'
+import { UseThread } from './use-thread.ts'
 
 /** Waiting for a lock blocks the whole process, so the request side waits for a short time only. */
 export const requestBusyMs = 50
@@ -40,7 +41,7 @@ export function openSqliteStore(file: string, options: { readonly busyMs: number
   const database = new DatabaseSync(file, { timeout: commandBusyMs })
   try {
     prepareDatabase(database, file)
-    const store = new SqliteStore(database, file)
+    const store = new SqliteStore(database, file, options.busyMs)
     database.exec(`PRAGMA busy_timeout = ${options.busyMs}`)
     return store
   } catch (error) {
@@ -70,11 +71,13 @@ class SqliteStore implements TokenStore {
   readonly #database: DatabaseSync
   readonly #statements: Readonly<Record<StatementName, StatementSync>>
   readonly #identity: string | undefined
+  readonly #uses: UseThread
   #isReplaced = false
   #feed: SqliteFeed | undefined
 
-  constructor(database: DatabaseSync, file: string) {
+  constructor(database: DatabaseSync, file: string, busyMs: number) {
     this.#file = file
+    this.#uses = new UseThread({ file, busyMs })
     this.#database = database
     this.#identity = identityOf(file)
     this.authorityId = String(readMeta(database, 'authority id'))
@@ -129,13 +132,12 @@ class SqliteStore implements TokenStore {
   }
 
   async recordUse(uses: readonly TokenUse[]): Promise<void> {
-    answer(() =>
-      this.#transact(() => {
-        for (const { tokenId, at, address, protocol } of uses) {
-          this.#run('recordUse', tokenId, at, address, protocol)
-        }
-      }),
-    )
+    try {
+      this.#refuseReplaced()
+      await this.#uses.write(uses)
+    } catch (cause) {
+      throw outage(cause)
+    }
   }
 
   async prune(now: number): Promise<void> {
@@ -185,6 +187,7 @@ class SqliteStore implements TokenStore {
   }
 
   async close(): Promise<void> {
+    await this.#uses.close()
     this.#feed?.close()
     this.#feed = undefined
     if (this.#database.isOpen) this.#database.close()
@@ -274,10 +277,14 @@ function answer<T>(work: () => T): T {
   try {
     return work()
   } catch (cause) {
-    throw new GatewayError(
-      'lookup_unavailable',
-      'the token store does not answer at the moment; try again in a second',
-      { cause, retryAfter: retryAfterSeconds },
-    )
+    throw outage(cause)
   }
+}
+
+function outage(cause: unknown): GatewayError {
+  return new GatewayError(
+    'lookup_unavailable',
+    'the token store does not answer at the moment; try again in a second',
+    { cause, retryAfter: retryAfterSeconds },
+  )
 }

@@ -1,7 +1,7 @@
 // The program as `npm run build` makes it and the image holds it: a folder with package.json beside it, no
 // node_modules above it. Every part that is a file of its own is used once.
 
-import { cpSync } from 'node:fs'
+import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { type Finished, mustRun, run } from '../servers/command.ts'
@@ -31,6 +31,9 @@ t.test('the commands', async (t) => {
     'gateway.yaml.none',
   )
   t.match((await command('token', '--help')).stdout, 'revoke')
+  const unusual = join(folder, 'unusual.yaml')
+  writeFileSync(unusual, 'version: &one 1\nlistn: *one\n')
+  t.match((await command('lint', unusual)).stdout, 'unusual.yaml:2:1: unknown key `listn`')
 })
 
 t.test('a worker proves a push, with tokens from Redis', async (t) => {
@@ -56,6 +59,11 @@ t.test('a worker proves a push, with tokens from Redis', async (t) => {
   const page = await (await fetch(`${gateway.managementUrl}/metrics`)).text()
   t.match(page, /^scopegate_decisions_total\{.*outcome="permit".*\} [1-9]/m)
   t.match(page, /^scopegate_workers 2$/m)
+  const list = ['token', 'list', '--json', '--config', gateway.configFile]
+  await until('the last use is written', async () => {
+    const { stdout } = await run(process.execPath, [program, ...list])
+    return stdout.includes('"lastUsedFor": "git"') || undefined
+  })
 })
 
 t.test('TLS and WebSockets are asked for', async (t) => {

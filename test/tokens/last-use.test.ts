@@ -38,8 +38,10 @@ function open(t: Test, tokens?: number) {
   let begun: (() => void) | undefined
   const recordUse = (uses: readonly TokenUse[]) => {
     writes.push(uses)
-    begun?.()
-    return store.recordUse(uses)
+    const writing = store.recordUse(uses)
+    const told = begun
+    writing.finally(() => told?.()).catch(() => {})
+    return writing
   }
   /** Resolves when the next write has reached the authority, or has failed there. */
   const nextWrite = (): Promise<void> => {
@@ -163,6 +165,36 @@ t.test('many tokens are written in several transactions, requests in between', a
     [usesPerWriteMax, usesPerWriteMax, 1],
   )
   t.equal(await usedAt(store, record), 5)
+})
+
+t.test('tokens that stand together in the authority are written together', async (t) => {
+  const { lastUse, writes, time } = open(t)
+  const ids = Array.from({ length: 3 * usesPerWriteMax }, (_, i) => `token ${100 + i}`)
+  const stride = 7
+  const noteAll = () => {
+    for (const i of ids.keys()) lastUse.note(ids[(i * stride) % ids.length] ?? '', here, 'rest', 5)
+  }
+  noteAll()
+  await lastUse.writeDue()
+  time.now += useIntervalMs
+  lastUse.note('token 000', here, 'rest', 6)
+  noteAll()
+  await lastUse.writeDue()
+  const written = writes.flat().map(({ tokenId }) => tokenId)
+  t.strictSame(written, [...ids, 'token 000', ...ids])
+})
+
+t.test('others have their turn while the authority is locked', async (t) => {
+  const { file, store } = openStore(t)
+  const release = lock(t, file)
+  await store.recordUse([]).catch(() => {})
+  let turns = 0
+  const timer = setInterval(() => turns++, 1)
+  await t.rejects(store.recordUse([]), { code: 'lookup_unavailable' })
+  clearInterval(timer)
+  t.ok(turns > 10, `${turns} turns`)
+  release()
+  await store.recordUse([])
 })
 
 t.test('a failure keeps what was noted, says so once, and is over by itself', async (t) => {
