@@ -13,10 +13,10 @@ import type { TokenStore, TokenUse } from './store.ts'
 export const useIntervalMs = 30_000
 /** How often what was noted is written. */
 export const writeIntervalMs = 2_000
-/** A transaction of so many holds the authority's lock for about a millisecond. */
-export const usesPerWriteMax = 20
+/** A transaction of so many holds the authority's lock for a millisecond or two. */
+export const usesPerWriteMax = 100
 /** Between two transactions requests and other processes have their turn: all tokens that are remembered are written in time. */
-const writeGapMs = 10
+const writeGapMs = 50
 /** Tokens remembered, written or not; beyond them the one that was used longest ago is forgotten. */
 export const tokensMax = 50_000
 
