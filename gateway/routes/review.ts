@@ -31,10 +31,12 @@ export function reviewRoutes(
   const remarks = [...tied, ...findCostly(matcher, untied)]
   if (remarks.length > tied.length) return remarks
   const longest = longestByHost(untied)
+  const open = openByHost(untied)
   for (const route of untied) {
     const takers = findTakers(matcher, route, longest.get(route.host) ?? 0)
+    const misses = nearMisses(route, open.get(route.host) ?? (() => true))
     if (takers !== undefined) remarks.push(unreachable(route, takers))
-    else remarks.push(...findWeakerAround(matcher, route, catalog))
+    else remarks.push(...findWeakerAround(matcher, route, misses, catalog))
   }
   return remarks
 }
@@ -85,6 +87,27 @@ function longestByHost(routes: readonly Route[]): Map<string | undefined, number
   return longest
 }
 
+/** Which segments of a path, counted from 0, some route of the host takes whatever they say. */
+function openByHost(
+  routes: readonly Route[],
+): Map<string | undefined, (segment: number) => boolean> {
+  const open = new Map<string | undefined, (segment: number) => boolean>()
+  for (const [host, ofHost] of Map.groupBy(routes, (route) => route.host)) {
+    // A repository's path goes on with git's services.
+    if (ofHost.some(({ protocol }) => protocol === 'git')) continue
+    const ones = new Set<number>()
+    let rest = Number.POSITIVE_INFINITY
+    for (const { pattern } of ofHost) {
+      for (const [i, { kind }] of pattern.segments.entries()) {
+        if (kind === 'one') ones.add(i)
+        if (kind === 'rest') rest = Math.min(rest, i)
+      }
+    }
+    open.set(host, (segment) => segment >= rest || ones.has(segment))
+  }
+  return open
+}
+
 /** The routes that take every sample of this one; undefined where it takes one itself. */
 function findTakers(matcher: Matcher, route: Route, longest: number): Set<Route> | undefined {
   const takers = new Set<Route>()
@@ -109,10 +132,11 @@ function unreachable(route: Route, takers: ReadonlySet<Route>): RouteRemark {
 function findWeakerAround(
   matcher: Matcher,
   route: Route,
+  misses: readonly MatchTarget[],
   catalog: ScopeCatalog | undefined,
 ): RouteRemark[] {
   const around = new Set<Route>()
-  for (const sample of nearMisses(route)) {
+  for (const sample of misses) {
     const general = ask(matcher, sample)
     if (general === undefined || general === route) continue
     if (general.service !== undefined || general.upstream !== route.upstream) continue

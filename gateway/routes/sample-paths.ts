@@ -15,9 +15,10 @@ export function* samplePaths(route: Route, longest: number): Iterable<MatchTarge
 
 /**
  * Paths that the route just does not take, but that an upstream may take for one of its own: a literal
- * spelled otherwise, or all of them, or the other form of the trailing slash where that is strict.
+ * spelled otherwise, or all of them, or the other form of the trailing slash where that is strict. Only those
+ * that may be taken where `isOpen` tells which segments, counted from 0, some route takes whatever they say.
  */
-export function nearMisses(route: Route): MatchTarget[] {
+export function nearMisses(route: Route, isOpen: (segment: number) => boolean): MatchTarget[] {
   const host = sampleHost(route.host)
   const misses: MatchTarget[] = []
   for (const segments of expand(patternOf(route), route.protocol === 'git' ? 1 : 0, 1)) {
@@ -25,7 +26,9 @@ export function nearMisses(route: Route): MatchTarget[] {
       const path = [...segments, ...tail]
       const literals = path.flatMap((segment, i) => (isFresh(segment) || segment === '' ? [] : [i]))
       for (const varied of [...literals.map((i) => [i]), literals]) {
-        if (varied.length > 0) misses.push({ host, segments: vary(path, varied) })
+        if (varied.length > 0 && varied.every(isOpen)) {
+          misses.push({ host, segments: vary(path, varied) })
+        }
       }
       if (route.protocol === 'git' || formOf(route) === 'either') continue
       misses.push({ host, segments: path.at(-1) === '' ? path.slice(0, -1) : [...path, ''] })
