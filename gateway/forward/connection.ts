@@ -97,17 +97,13 @@ export class Connection implements ReplyEvents {
     const call = this.#call
     if (call === undefined) return
     call.rawHeaders = fields
-    if (status >= 200) {
-      call.hasHead = true
-      this.#awaitBody(call)
-    }
+    if (status >= 200) call.hasHead = true
     call.handler.onResponseStart?.(call, status, {}, '')
   }
 
   data(bytes: Buffer): void {
     const call = this.#call
     if (call === undefined) return
-    this.#awaitBody(call)
     call.handler.onResponseData?.(call, bytes)
   }
 
@@ -194,7 +190,9 @@ export class Connection implements ReplyEvents {
       else this.#parser.take(readBuffer, read)
       // Not before: bytes behind a reply must not be taken for the answer to what is sent next.
       if (this.#mayRest) this.#rest()
-      this.#call?.handler.onReadEnd?.()
+      const call = this.#call
+      if (call?.hasHead === true) this.#awaitBody(call)
+      call?.handler.onReadEnd?.()
     } catch (error) {
       this.fail(error as Error)
     }

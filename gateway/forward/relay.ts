@@ -157,16 +157,19 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     }
     const trailers = fieldsOf(controller.rawTrailers)
     if (trailers.length > 0 && res.chunkedEncoding) res.addTrailers(pairsOf(trailers))
+    /** Known of a reply that came in one read. */
+    let wholeAt: number | undefined
     if (body !== undefined && !body.complete) {
       this.onReadEnd()
       this.#exchange.linger(earlyReplyIdleMs)
     } else if (this.#holdsHead) {
       this.#holdsHead = false
       res.end(this.#first, 'latin1')
+      wholeAt = this.#exchange.firstByteAt
     } else {
       res.end()
     }
-    this.#settle()
+    this.#settle(wholeAt)
     this.#outcome.resolve()
   }
 
@@ -269,12 +272,10 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     )
   }
 
-  #settle(): void {
+  #settle(at = performance.now()): void {
     this.#stopListening?.()
     const { upstreamStartedAt } = this.#exchange
-    if (upstreamStartedAt !== undefined) {
-      this.#exchange.upstreamMs = performance.now() - upstreamStartedAt
-    }
+    if (upstreamStartedAt !== undefined) this.#exchange.upstreamMs = at - upstreamStartedAt
   }
 }
 
