@@ -13,7 +13,7 @@ import type { Verdict } from './report.ts'
 import type { Bench } from './scene.ts'
 import type { Section } from './section.ts'
 import { ratio, type Spread, spread } from './statistics.ts'
-import { inTurn, measureRequests, warmUp } from './turns.ts'
+import { inShortRounds, inTurn, measureRequests, warmUp } from './turns.ts'
 import type { Load } from './wrk.ts'
 
 /** By the name of the peer. */
@@ -42,8 +42,6 @@ const goals = new Map<Peer, number>([
 ])
 
 const pathsCount = 1_000
-/** Many short rounds: what disturbs the machine comes for seconds, and not for each peer alike. */
-const roundsMore = 3
 
 /** A thousand items, each asked for with a token of its own. */
 export function itemsLoad(scene: Bench): Load {
@@ -55,21 +53,16 @@ export const requests: Section = {
   name: 'requests',
   title: 'Small requests: 600 bytes, 64 connections, 1,000 tokens, at saturation',
   measure: async (scene, effort) => {
-    const { rounds, warmUpSeconds, quick } = effort
-    const peers = quick ? fewPeers : allPeers
+    const short = inShortRounds(effort)
+    const peers = effort.quick ? fewPeers : allPeers
     const load = itemsLoad(scene)
-    const measured = await inTurn(scene, peers, quick ? rounds : rounds * roundsMore, {
+    const measured = await inTurn(scene, peers, short.rounds, {
       warmUp: async (running, peer) => {
         await checkPeer(scene, peer, running)
-        await warmUp(scene, running, load, warmUpSeconds)
+        await warmUp(scene, running, load, effort.warmUpSeconds)
       },
       measure: async (running) => ({
-        ...(await measureRequests(
-          scene,
-          running,
-          load,
-          quick ? effort : { ...effort, seconds: 1 },
-        )),
+        ...(await measureRequests(scene, running, load, short)),
         residentMiB: residentBytes(running.groups) / 2 ** 20,
       }),
     })

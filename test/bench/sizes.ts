@@ -7,7 +7,7 @@ import type { Table, Verdict } from './report.ts'
 import type { Bench } from './scene.ts'
 import type { Effort } from './section.ts'
 import { ratio, type Spread, spread } from './statistics.ts'
-import { inTurn, measureRequests, warmUp } from './turns.ts'
+import { inShortRounds, inTurn, measureRequests, warmUp } from './turns.ts'
 import type { Load } from './wrk.ts'
 
 /** The largest may cost so much of the smallest, noise included, to count as flat. */
@@ -37,13 +37,14 @@ export async function compareSizes(
   what: string,
   sizes: readonly Size[],
 ): Promise<Compared> {
-  const { rounds, warmUpSeconds } = effort
+  const { warmUpSeconds } = effort
+  const short = inShortRounds(effort)
   // The same for all of them: a program that has served more has compiled more of itself.
   const firstSeconds = warmUpSeconds + Math.max(...sizes.map(({ coldSeconds = 0 }) => coldSeconds))
-  const measured = await inTurn(scene, sizes, rounds, {
+  const measured = await inTurn(scene, sizes, short.rounds, {
     warmUp: (running, { load }) => warmUp(scene, running, load, firstSeconds),
     measure: async (running, { load }) => ({
-      ...(await measureRequests(scene, running, load, effort)),
+      ...(await measureRequests(scene, running, load, short)),
       residentMiB: residentBytes(running.groups) / 2 ** 20,
     }),
   })

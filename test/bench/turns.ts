@@ -12,6 +12,11 @@ export type Contender = {
   start(scene: Bench): Promise<Running>
 }
 
+/** Many short rounds: what disturbs the machine comes for seconds, and not for each contender alike. */
+export function inShortRounds(effort: Effort): Effort {
+  return effort.quick ? effort : { ...effort, rounds: 3 * effort.rounds, seconds: 1 }
+}
+
 /** A list for each contender, one figure a round. `warmUp` is called once for each. */
 export async function inTurn<C extends Contender, T>(
   scene: Bench,

@@ -9,7 +9,7 @@ import { itemsLoad } from './requests.ts'
 import { type Bench, cores } from './scene.ts'
 import type { Effort, Section } from './section.ts'
 import { ratio, spread } from './statistics.ts'
-import { inTurn, measureRequests, warmUp } from './turns.ts'
+import { inShortRounds, inTurn, measureRequests, warmUp } from './turns.ts'
 import { usualConnections } from './wrk.ts'
 
 /** Two to one, noise included, to count as equal. */
@@ -39,7 +39,8 @@ export const workers: Section = {
 }
 
 async function compareWorkers(scene: Bench, effort: Effort): Promise<Report> {
-  const { rounds, warmUpSeconds } = effort
+  const { warmUpSeconds } = effort
+  const short = inShortRounds(effort)
   const load = (workers: number) => ({
     ...itemsLoad(scene),
     connections: workers * usualConnections,
@@ -53,14 +54,14 @@ async function compareWorkers(scene: Bench, effort: Effort): Promise<Report> {
     Contender,
     Contender,
   ]
-  const measured = await inTurn(scene, [two, one, luaTwo, luaOne], rounds, {
+  const measured = await inTurn(scene, [two, one, luaTwo, luaOne], short.rounds, {
     // Each of the workers compiles itself, the hottest parts last.
     warmUp: async (running, { workers }) => {
       for (let i = 0; i < warmUps; i++) {
         await warmUp(scene, running, load(workers), warmUpSeconds)
       }
     },
-    measure: (running, { workers }) => measureRequests(scene, running, load(workers), effort),
+    measure: (running, { workers }) => measureRequests(scene, running, load(workers), short),
   })
   const cpu = (of: Contender): number[] => measured.get(of)!.map(({ cpuMicros }) => cpuMicros)
   const perSecond = (of: Contender): number[] => measured.get(of)!.map((f) => f.perSecond)
