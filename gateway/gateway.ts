@@ -80,7 +80,7 @@ export class Gateway {
     if (this.#configuration.tokens.redis !== undefined) this.#dependency('redis', false)
     this.#open.start()
     this.#lastUse.start({
-      failed: (error) => this.#log.warn({ cause: String(error) }, 'last use cannot be written'),
+      failed: (error) => this.#log.warn({ cause: reasonOf(error) }, 'last use cannot be written'),
       recovered: () => this.#log.info('last use is written again'),
     })
     this.#lookup.follow({
@@ -91,7 +91,10 @@ export class Gateway {
       },
       failed: (error) => {
         this.#dependency('authority', false)
-        this.#log.error({ cause: String(error) }, 'the change feed of the authority cannot be read')
+        this.#log.error(
+          { cause: reasonOf(error) },
+          'the change feed of the authority cannot be read',
+        )
       },
       recovered: () => {
         this.#dependency('authority', true)
@@ -190,6 +193,11 @@ export class Gateway {
     this.#dependencies.set(name, isUp)
     this.metrics.dependency(name, isUp)
   }
+}
+
+/** What the store itself said: clients are told that it does not answer, operators why. */
+function reasonOf(error: unknown): string {
+  return String(error instanceof Error && error.cause !== undefined ? error.cause : error)
 }
 
 /** undefined: nobody has tried yet. */

@@ -58,15 +58,16 @@ export class UseThread {
       if (failure === undefined) next?.resolve()
       else next?.reject(new Error(failure))
     })
-    worker.on('error', (error) => this.#ended(error as Error))
-    worker.on('exit', () => this.#ended(new Error('the thread that writes last uses has ended')))
+    let reason = new Error('the thread that writes last uses has ended')
+    worker.on('error', (error) => {
+      reason = error as Error
+    })
+    // What it was asked for is not written; the next write starts another.
+    worker.on('exit', () => {
+      this.#worker = undefined
+      for (const { reject } of this.#waiting.splice(0)) reject(reason)
+    })
     this.#worker = worker
     return worker
-  }
-
-  /** What it was asked for is not written; the next write starts another. */
-  #ended(error: Error): void {
-    this.#worker = undefined
-    for (const { reject } of this.#waiting.splice(0)) reject(error)
   }
 }

@@ -1,6 +1,7 @@
 // When, from where and for what a token was last used, as `token show` and `token list` tell it.
 
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { commandBusyMs, openSqliteStore } from '../../gateway/tokens/sqlite.ts'
@@ -166,4 +167,19 @@ t.test('a drain writes the last use that was not written yet', async (t) => {
   t.equal(last.lastUsedFor, 'git')
   t.ok(Number(last.lastUsedAt) > Number(first.lastUsedAt))
   t.notMatch(place.gateway.messages(), /last use/)
+})
+
+t.test('what keeps a use from being written is said, and that it is over', async (t) => {
+  const place = await open(t)
+  const { gateway } = place
+  const { secret, id } = await place.add()
+  const other = new DatabaseSync(join(gateway.folder, 'var', 'tokens.db'))
+  t.teardown(() => other.close())
+  other.exec('BEGIN IMMEDIATE')
+  await ask(place, secret, '/api/things')
+  const line = (text: string) => gateway.logged(text, ({ msg }) => msg === text)
+  t.match(await line('last use cannot be written'), { level: 'warn', cause: /database is locked/ })
+  other.exec('ROLLBACK')
+  t.match(await line('last use is written again'), { level: 'info' })
+  t.match(await place.used(id), { lastUsedFor: 'rest' })
 })

@@ -12,6 +12,7 @@ import { TokenLookup } from '../../gateway/tokens/lookup.ts'
 import { openSqliteStore, requestBusyMs } from '../../gateway/tokens/sqlite.ts'
 import type { TokenStore, TokenUse } from '../../gateway/tokens/store.ts'
 import type { TokenRecord } from '../../gateway/tokens/token.ts'
+import { UseThread } from '../../gateway/tokens/use-thread.ts'
 import { makeFolder, removeFolder } from '../servers/lifetime.ts'
 import { madeAt, makeToken } from './records.ts'
 
@@ -195,6 +196,15 @@ t.test('others have their turn while the authority is locked', async (t) => {
   t.ok(turns > 10, `${turns} turns`)
   release()
   await store.recordUse([])
+})
+
+t.test('a thread that ends says why, and the next write starts another', async (t) => {
+  const file = join(folder, 'empty.db')
+  const thread = new UseThread({ file, busyMs: requestBusyMs })
+  await t.rejects(thread.write([]), { message: 'no such table: tokens' })
+  await openSqliteStore(file, { busyMs: requestBusyMs }).close()
+  await thread.write([])
+  await thread.close()
 })
 
 t.test('a failure keeps what was noted, says so once, and is over by itself', async (t) => {
