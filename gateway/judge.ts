@@ -13,7 +13,7 @@ import { readTarget } from './listener/target.ts'
 import type { Intent, ProtocolRequest } from './protocols/protocol.ts'
 import { readHeadOverride } from './protocols/rest/method-override.ts'
 import { speakerOf } from './refusal.ts'
-import { buildMatcher, type Matcher } from './routes/matcher.ts'
+import { matcherOf } from './routes/matcher.ts'
 import { checkRouteRules, findRoute } from './routes/rules.ts'
 
 export type GitChange = 'create' | 'update' | 'delete' | 'force'
@@ -53,7 +53,6 @@ export type Judgement = {
   readonly detail: string
 }
 
-const matchers = new WeakMap<Configuration, Matcher>()
 const pushType = ['Content-Type', 'application/x-git-receive-pack-request']
 
 /** Never throws: what is refused is a judgement too. */
@@ -88,7 +87,7 @@ function judgeRequest(
   const { host, rawTarget, scheme } = splitUrl(question.url)
   const target = readTarget(rawTarget, [host], scheme)
   seen.path = target.path
-  const matcher = matcherOf(configuration)
+  const matcher = matcherOf(configuration.routes)
   const { route } = findRoute(matcher, target, method)
   seen.route = route.name
   checkRouteRules(route, target, method, false)
@@ -188,10 +187,4 @@ function splitUrl(url: string): { host: string; rawTarget: string; scheme: 'http
     rawTarget: rest.startsWith('/') ? rest : `/${rest}`,
     scheme: scheme.toLowerCase() === 'https' ? 'https' : 'http',
   }
-}
-
-function matcherOf(configuration: Configuration): Matcher {
-  const known = matchers.get(configuration) ?? buildMatcher(configuration.routes)
-  matchers.set(configuration, known)
-  return known
 }

@@ -4,7 +4,7 @@ import type { Configuration } from './configuration/configuration.ts'
 import { type HeadPlan, planHead } from './forward/headers.ts'
 import { Upstream } from './forward/upstreams.ts'
 import type { OpenRequests } from './open-requests.ts'
-import { buildMatcher, type Matcher } from './routes/matcher.ts'
+import { type Matcher, matcherOf } from './routes/matcher.ts'
 import type { LastUse } from './tokens/last-use.ts'
 import type { TokenLookup } from './tokens/lookup.ts'
 import type { TokenThrottle } from './tokens/throttle.ts'
@@ -41,5 +41,5 @@ export function buildSnapshot(configuration: Configuration, services: Services):
       plan: planHead(settings, all, carriers),
     })
   }
-  return { ...services, configuration, matcher: buildMatcher(configuration.routes), upstreams }
+  return { ...services, configuration, matcher: matcherOf(configuration.routes), upstreams }
 }

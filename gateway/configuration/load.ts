@@ -4,6 +4,7 @@
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { makeToStay } from '../collector.ts'
 import { assemble } from './assemble.ts'
 import { explainIssues } from './complaints.ts'
 import type { Complaint, Configuration } from './configuration.ts'
@@ -63,10 +64,10 @@ async function load(
   environment: Environment,
   upstreamsAsGiven: boolean,
 ): Promise<Loaded> {
-  const loaded = loadWith(undefined, shown, environment, upstreamsAsGiven)
+  const loaded = makeToStay(() => loadWith(undefined, shown, environment, upstreamsAsGiven))
   if (loaded !== undefined) return loaded
   const { readDocument } = await import('./document.ts')
-  return loadWith(readDocument, shown, environment, upstreamsAsGiven)!
+  return makeToStay(() => loadWith(readDocument, shown, environment, upstreamsAsGiven))!
 }
 
 /** undefined where a file needs `readWhole`, which is not there. */

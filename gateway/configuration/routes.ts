@@ -57,10 +57,9 @@ function nameRoutes(read: readonly ReadRoute[], complain: Complain): readonly Ro
         `the name \`${route.name}\` is taken by the route at ${twin.place}; choose another`,
       )
     }
-    let { name } = route
-    while (taken.has(name)) name = `${name} (${route.protocol})`
-    const named = { ...route, name }
-    taken.set(name, named)
+    let named = route
+    while (taken.has(named.name)) named = { ...named, name: `${named.name} (${route.protocol})` }
+    taken.set(named.name, named)
     return named
   })
 }

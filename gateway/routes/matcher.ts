@@ -29,8 +29,16 @@ export type MatchRefusal = {
   }
 }
 
-/** Builds the matcher of one snapshot. The routes should have passed `reviewRoutes`. */
-export function buildMatcher(routes: readonly Route[]): Matcher {
+const matchers = new WeakMap<readonly Route[], Matcher>()
+
+/** The one matcher of these routes, which do not change. They should have passed `reviewRoutes`. */
+export function matcherOf(routes: readonly Route[]): Matcher {
+  const known = matchers.get(routes) ?? buildMatcher(routes)
+  matchers.set(routes, known)
+  return known
+}
+
+function buildMatcher(routes: readonly Route[]): Matcher {
   const tables = buildTables(routes)
   return {
     match(target, method) {

@@ -3,13 +3,7 @@
 // cannot be of another opinion than the matcher.
 
 import type { ScopeCatalog } from '../decision/scope.ts'
-import {
-  buildMatcher,
-  formOf,
-  type Matcher,
-  type MatchTarget,
-  repositoryPattern,
-} from './matcher.ts'
+import { formOf, type Matcher, type MatchTarget, matcherOf, repositoryPattern } from './matcher.ts'
 import type { Route } from './route.ts'
 import { nearMisses, samplePaths } from './sample-paths.ts'
 import { isWeaker } from './weaker.ts'
@@ -27,7 +21,7 @@ export function reviewRoutes(
   catalog?: ScopeCatalog,
 ): readonly RouteRemark[] {
   const { tied, untied } = findTies(routes)
-  const matcher = buildMatcher(untied)
+  const matcher = matcherOf(untied)
   const remarks = [...tied, ...findCostly(matcher, untied)]
   if (remarks.length > tied.length) return remarks
   const longest = longestByHost(untied)
@@ -41,7 +35,10 @@ export function reviewRoutes(
   return remarks
 }
 
-function findTies(routes: readonly Route[]): { tied: RouteRemark[]; untied: Route[] } {
+function findTies(routes: readonly Route[]): {
+  tied: readonly RouteRemark[]
+  untied: readonly Route[]
+} {
   const first = new Map<string, Route>()
   const tied: RouteRemark[] = []
   for (const route of routes) {
@@ -54,7 +51,7 @@ function findTies(routes: readonly Route[]): { tied: RouteRemark[]; untied: Rout
     const message = `has the same host and path as ${nameWithPlace(other)}: no request tells them apart; change or remove one`
     tied.push({ severity: 'error', route, message })
   }
-  return { tied, untied: [...first.values()] }
+  return { tied, untied: tied.length === 0 ? routes : [...first.values()] }
 }
 
 /** Equal for two routes that would take the same paths: the names of captures make no difference. */

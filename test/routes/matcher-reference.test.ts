@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { buildMatcher } from '../../gateway/routes/matcher.ts'
+import { matcherOf } from '../../gateway/routes/matcher.ts'
 import { reviewRoutes } from '../../gateway/routes/review.ts'
 import type { PatternSegment, Route } from '../../gateway/routes/route.ts'
 import { seed } from '../search.ts'
@@ -15,7 +15,7 @@ t.test('the matcher agrees with one that compares every route', (t) => {
   fc.assert(
     fc.property(routesArbitrary(), targetArbitrary(), (routes, { host, path }) => {
       const target = buildTarget(path, host)
-      const result = buildMatcher(routes).match(target, 'GET')
+      const result = matcherOf(routes).match(target, 'GET')
       const found = result === undefined || 'refused' in result ? undefined : result.route
       if (found !== undefined) matched++
       return found === naiveMatch(routes, host, path)
@@ -32,7 +32,7 @@ t.test('a route that is called unreachable takes no path', (t) => {
     fc.property(routesArbitrary(), targetArbitrary(), (drawn, { host, path }) => {
       const remarks = reviewRoutes(drawn).filter(({ message }) => /unreachable/.test(message))
       unreachable += remarks.length
-      const result = buildMatcher(drawn).match(buildTarget(path, host), 'GET')
+      const result = matcherOf(drawn).match(buildTarget(path, host), 'GET')
       const found = result === undefined || 'refused' in result ? undefined : result.route
       return remarks.every(({ route }) => route !== found)
     }),
@@ -77,7 +77,7 @@ t.test('a long path takes less than 5 ms', (t) => {
 
 /** The best of ten runs, in milliseconds: what the machine does beside counts less. */
 function costOf(routes: readonly Route[], path: string, method = 'GET'): number {
-  const matcher = buildMatcher(routes)
+  const matcher = matcherOf(routes)
   const target = buildTarget(path)
   let least = Number.POSITIVE_INFINITY
   for (let run = 0; run < 10; run++) {

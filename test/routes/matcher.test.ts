@@ -1,7 +1,7 @@
 // The promises of routes/matcher.ts: which route takes a request, what it captures, what is refused.
 
 import t, { type Test } from 'tap'
-import { buildMatcher, type MatchRefusal } from '../../gateway/routes/matcher.ts'
+import { type MatchRefusal, matcherOf } from '../../gateway/routes/matcher.ts'
 import type { Match, Route } from '../../gateway/routes/route.ts'
 import { buildGitRoute, buildRoute, buildTarget } from './build-route.ts'
 
@@ -57,7 +57,7 @@ t.test('paths', (t) => {
 
 t.test('a capture never takes an empty segment', (t) => {
   const target = { ...buildTarget('/x'), segments: ['', 'c'] }
-  t.equal(buildMatcher([buildRoute({ path: '/{x}/c' })]).match(target, 'GET'), undefined)
+  t.equal(matcherOf([buildRoute({ path: '/{x}/c' })]).match(target, 'GET'), undefined)
   t.end()
 })
 
@@ -256,7 +256,7 @@ type Row = readonly [Route[], string, string | undefined, string]
 function checkRows(t: Test, rows: readonly Row[]): void {
   for (const [routes, request, expected, sentence] of rows) {
     const [method = '', path = ''] = request.split(' ')
-    const result = buildMatcher(routes).match(buildTarget(path), method)
+    const result = matcherOf(routes).match(buildTarget(path), method)
     const told = result && ('refused' in result ? 'refused' : result.route.name)
     t.equal(told, expected, `${request}: ${sentence}`)
   }
@@ -346,7 +346,7 @@ t.test('a git service is reached through a git route alone', (t) => {
 
 t.test('a refused write names the git route and what is allowed', (t) => {
   const git = buildGitRoute({ path: '/{factory}/{repository}' })
-  const result = buildMatcher([git]).match(buildTarget('/a/b.git/x'), 'PUT') as MatchRefusal
+  const result = matcherOf([git]).match(buildTarget('/a/b.git/x'), 'PUT') as MatchRefusal
   t.equal(result.refused.route, git)
   t.equal(result.refused.allow, 'GET, HEAD, POST')
   t.match(result.refused.detail, /git push/)
@@ -359,7 +359,7 @@ function matchOf(
   method = 'GET',
   host?: string,
 ): Match | undefined {
-  const result = buildMatcher(routes).match(buildTarget(path, host), method)
+  const result = matcherOf(routes).match(buildTarget(path, host), method)
   return result === undefined || 'refused' in result ? undefined : result
 }
 

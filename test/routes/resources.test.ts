@@ -1,7 +1,7 @@
 // The promises of routes/resources.ts: which values a request has for a token's resource limits.
 
 import t from 'tap'
-import { buildMatcher } from '../../gateway/routes/matcher.ts'
+import { matcherOf } from '../../gateway/routes/matcher.ts'
 import { readResources } from '../../gateway/routes/resources.ts'
 import type { Match, ResourceSource, Route } from '../../gateway/routes/route.ts'
 import { buildGitRoute, buildRoute, buildTarget } from './build-route.ts'
@@ -135,6 +135,6 @@ function mapping(sources: Record<string, ResourceSource>): ReadonlyMap<string, R
 
 function resourcesOf(route: Route, request: string, method = 'GET'): Record<string, string> {
   const target = buildTarget(request)
-  const match = buildMatcher([route]).match(target, method) as Match
+  const match = matcherOf([route]).match(target, method) as Match
   return Object.fromEntries(readResources(match, target, method))
 }
