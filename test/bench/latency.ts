@@ -2,16 +2,15 @@
 // same load straight to the upstream before each measurement is taken off, and of the rounds those count in which
 // that was quickest. How p50 and p99 are taken: rate.ts.
 
-import { writeFileSync } from 'node:fs'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
-import { mustRun } from '../servers/command.ts'
 import { nginxAlone, nginxLua } from './peers/nginx.ts'
 import { httpProxy3 } from './peers/node.ts'
 import type { Peer } from './peers/peer.ts'
 import { scopegate } from './peers/scopegate.ts'
-import type { RateFigures } from './rate.ts'
+import type { Offer, RateFigures } from './rate.ts'
 import { itemsLoad } from './requests.ts'
-import type { Bench } from './scene.ts'
 import type { Section } from './section.ts'
 import { median, spread } from './statistics.ts'
 import { inTurn, measureRequests, warmUp } from './turns.ts'
@@ -43,6 +42,7 @@ export const latency: Section = {
       : [scopegate, nginxLua, httpProxy3, nginxAlone]
     const rates = new Map<Peer, number>()
     const load = itemsLoad(scene)
+    const generator = startGenerator()
     const offers = rounds * (quick ? quickOffersARound : offersARound)
     const measured = await inTurn(scene, peers, offers, {
       warmUp: async (running, peer) => {
@@ -52,12 +52,12 @@ export const latency: Section = {
         rates.set(peer, Math.min(most, Math.floor(perSecond * loadPart)))
       },
       measure: async ({ url }, peer) => {
-        const rate = rates.get(peer)!
-        const direct = await offer(scene, `http://${scene.upstream}`, rate, seconds)
-        const through = await offer(scene, url, rate, seconds)
+        const usual = { tokens: scene.tokens, rate: rates.get(peer)!, seconds, connections }
+        const direct = await generator.offer({ ...usual, url: `http://${scene.upstream}` })
+        const through = await generator.offer({ ...usual, url })
         return { direct, through }
       },
-    })
+    }).finally(() => generator.stop())
     const quiet = [...measured].map(([peer, list]) => [peer, quieterHalf(list)] as const)
     const figures = Object.fromEntries(
       quiet.map(([peer, list]) => [
@@ -118,16 +118,20 @@ function quieterHalf(rounds: readonly Offered[]): readonly Offered[] {
   return quietFirst.slice(0, Math.ceil(rounds.length / 2))
 }
 
-async function offer(
-  scene: Bench,
-  url: string,
-  rate: number,
-  seconds: number,
-): Promise<RateFigures> {
-  const tokens = join(scene.folder, 'rate-tokens')
-  writeFileSync(tokens, scene.tokens.join('\n'))
-  const script = join(import.meta.dirname, 'rate.ts')
-  const args = [script, url, `${rate}`, `${seconds}`, `${connections}`, tokens]
-  const printed = await mustRun(process.execPath, args)
-  return JSON.parse(printed) as RateFigures
+type Generator = { offer(order: Offer): Promise<RateFigures>; stop(): void }
+
+function startGenerator(): Generator {
+  const child = fork(join(import.meta.dirname, 'rate.ts'))
+  const ended = once(child, 'exit').then(([code]): never => {
+    throw new Error(`the generator of the load has ended: status ${code}`)
+  })
+  ended.catch(() => {})
+  return {
+    async offer(order) {
+      child.send(order)
+      const [figures] = await Promise.race([once(child, 'message'), ended])
+      return figures as RateFigures
+    },
+    stop: () => child.disconnect(),
+  }
 }

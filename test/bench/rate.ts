@@ -1,18 +1,26 @@
 // A load at a fixed rate, and the latency of each reply from the time that its request was due: one that
-// waits for the server, for a connection or for this process has waited (no coordinated omission). A program
-// of its own: `node rate.ts URL RATE SECONDS CONNECTIONS FILE-OF-TOKENS` prints a line of JSON.
+// waits for the server, for a connection or for this process has waited (no coordinated omission). A process of
+// its own, which answers each offer that it is sent with its figures, and has compiled itself after the first.
 
-import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { clock, type Pace } from './pace.ts'
 import { tokenField } from './scene.ts'
 import { median, percentile } from './statistics.ts'
 
+export type Offer = {
+  readonly url: string
+  readonly tokens: readonly string[]
+  /** Requests a second. */
+  readonly rate: number
+  readonly seconds: number
+  readonly connections: number
+}
+
 /**
- * Milliseconds. p50 and p99 are those of each window of 250 ms, and of them the median: what the machine does
- * now and then stays out, what a server does again and again is in. `late` is what the generator itself came
- * too late, of the same requests.
+ * Milliseconds. p50 and p99 are those of each window of 100 ms, and of them the median: what the machine does
+ * now and then stays out (virtual ones halt for some milliseconds twice a second, on each core), what a server
+ * does again and again is in. `late` is what the generator itself came too late, of the same requests.
  */
 export type RateFigures = {
   readonly p50: number
@@ -25,7 +33,7 @@ export type RateFigures = {
 
 /** The first of the load is not counted. */
 const uncountedPart = 0.25
-const windowMs = 250
+const windowMs = 100
 /** For the thread of the clock to start. */
 const headStartMs = 200
 /** What replies may take after the last request. */
@@ -33,24 +41,15 @@ const endTimeoutMs = 10_000
 
 type Connection = { readonly socket: net.Socket; number: number; head: string; bodyBytes: number }
 
-if (import.meta.main) {
-  const [url = '', rate, seconds, connections, file = ''] = process.argv.slice(2)
-  const tokens = readFileSync(file, 'utf8').split('\n')
-  const requests = tokens.map((token, i) => writeRequest(new URL(url).host, i, token))
-  const everyMs = 1000 / Number(rate)
-  const count = Math.floor(Number(rate) * Number(seconds))
-  const pace = { startsAt: clock() + headStartMs, everyMs, count }
-  console.log(JSON.stringify(await offer(new URL(url), requests, pace, Number(connections))))
-  process.exit(0)
-}
+process.on('message', async (order: Offer) => {
+  process.send?.((await offer(order)) satisfies RateFigures)
+})
 
-async function offer(
-  { hostname, port }: URL,
-  requests: readonly Buffer[],
-  pace: Pace,
-  connections: number,
-): Promise<RateFigures> {
-  const { startsAt, everyMs, count } = pace
+async function offer({ url, tokens, rate, seconds, connections }: Offer): Promise<RateFigures> {
+  const { hostname, port, host } = new URL(url)
+  const requests = tokens.map((token, i) => writeRequest(host, i, token))
+  const everyMs = 1000 / rate
+  const count = Math.floor(rate * seconds)
   const firstCounted = Math.floor(count * uncountedPart)
   const latencies = new Float64Array(count)
   const late = new Float64Array(count)
@@ -60,12 +59,16 @@ async function offer(
   let answered = 0
 
   await Promise.all(Array.from({ length: connections }, open))
-  const worker = new Worker(new URL('./pace.ts', import.meta.url), { workerData: pace })
+  const startsAt = clock() + headStartMs
+  const workerData: Pace = { startsAt, everyMs, count }
+  const worker = new Worker(new URL('./pace.ts', import.meta.url), { workerData })
   worker.on('message', sendDue)
   worker.on('error', reject)
   const missing = (): void => reject(new Error(`${count - answered} of ${count} without a reply`))
-  setTimeout(missing, headStartMs + count * everyMs + endTimeoutMs)
+  const timer = setTimeout(missing, headStartMs + count * everyMs + endTimeoutMs)
   await promise
+  clearTimeout(timer)
+  for (const { socket } of free) socket.destroy()
   const counted = latencies.subarray(firstCounted)
   const size = Math.max(1, Math.round(windowMs / everyMs))
   return {
