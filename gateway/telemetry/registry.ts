@@ -22,13 +22,16 @@ export type State = {
   readonly dependencies: ReadonlyMap<string, boolean>
 }
 
+/** How often it is looked at how busy the event loop was: ten times a second would keep an idle gateway busy. */
+const utilizationMs = 1_000
+
 export function makeRegistry(
   state: State,
   series: readonly (CounterSeries | HistogramSeries)[],
 ): Registry {
   const registry = new Registry()
   const registers = [registry]
-  collectDefaultMetrics({ register: registry })
+  collectDefaultMetrics({ register: registry, eventLoopUtilizationTimeout: utilizationMs })
   // Of a metric the registry uses its name and what it exports.
   for (const metric of series) registry.registerMetric(metric as unknown as Counter)
   new Gauge({
