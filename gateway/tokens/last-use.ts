@@ -36,7 +36,9 @@ export class LastUse {
   readonly #store: Pick<TokenStore, 'recordUse'>
   readonly #clock: () => number
   readonly #unwritten = new Set<Entry>()
-  readonly #entries: LRUCache<string, Entry>
+  readonly #tokensMax: number
+  /** Made with the first use: room for so many takes 8 ms. */
+  #entries: LRUCache<string, Entry> | undefined
   /**
    * By their ids, and so by their places in the authority: what is written together stands together there,
    * a third of the work. Those that are new stand at the end; where the rest is in order, a sort is one look.
@@ -55,17 +57,12 @@ export class LastUse {
   ) {
     this.#store = store
     this.#clock = clock
-    this.#entries = new LRUCache({
-      max: tokens,
-      dispose: (entry) => {
-        entry.isForgotten = true
-        this.#unwritten.delete(entry)
-      },
-    })
+    this.#tokensMax = tokens
   }
 
   /** Notes a use; takes no time to speak of. `at`: the wall clock's milliseconds. */
   note(tokenId: string, address: string, protocol: TokenUse['protocol'], at: number): void {
+    this.#entries ??= this.#makeRoom()
     let entry = this.#entries.get(tokenId)
     if (entry === undefined) {
       entry = {
@@ -127,6 +124,16 @@ export class LastUse {
     return this.#unwritten.size
   }
 
+  #makeRoom(): LRUCache<string, Entry> {
+    return new LRUCache({
+      max: this.#tokensMax,
+      dispose: (entry) => {
+        entry.isForgotten = true
+        this.#unwritten.delete(entry)
+      },
+    })
+  }
+
   async #write(entries: readonly Entry[]): Promise<void> {
     for (let first = 0; first < entries.length; first += usesPerWriteMax) {
       if (first > 0) await pause(this.#gapMs)
@@ -146,7 +153,7 @@ export class LastUse {
       for (const entry of entries) entry.writtenAt = at
     } catch (error) {
       for (const entry of entries) {
-        if (this.#entries.peek(entry.tokenId) === entry) this.#unwritten.add(entry)
+        if (this.#entries?.peek(entry.tokenId) === entry) this.#unwritten.add(entry)
       }
       throw error
     }
