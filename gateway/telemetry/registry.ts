@@ -22,7 +22,7 @@ export type State = {
   readonly dependencies: ReadonlyMap<string, boolean>
 }
 
-/** How often it is looked at how busy the event loop was: ten times a second would keep an idle gateway busy. */
+/** How often it is looked at how busy the event loop was: ten times a second is a fifth of what an idle gateway costs. */
 const utilizationMs = 1_000
 
 export function makeRegistry(

@@ -132,6 +132,6 @@ function startGenerator(): Generator {
       const [figures] = await Promise.race([once(child, 'message'), ended])
       return figures as RateFigures
     },
-    stop: () => child.disconnect(),
+    stop: () => void child.kill(),
   }
 }

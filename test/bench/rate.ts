@@ -19,8 +19,9 @@ export type Offer = {
 
 /**
  * Milliseconds. p50 and p99 are those of each window of 100 ms, and of them the median: what the machine does
- * now and then stays out (virtual ones halt for some milliseconds twice a second, on each core), what a server
- * does again and again is in. `late` is what the generator itself came too late, of the same requests.
+ * now and then stays out (a kernel that watches its memory, as with DAMON, holds each core for some milliseconds
+ * twice a second), what a server does again and again is in. `late` is what the generator itself came too late,
+ * of the same requests.
  */
 export type RateFigures = {
   readonly p50: number

@@ -365,7 +365,7 @@ t.test('Redis falls silent, and answers again', async (t) => {
   const began = performance.now()
   t.equal(await a.find(tokens[0]!.secret), 'active')
   const first = performance.now() - began
-  t.ok(first >= 45 && first < 1_000, `the first lookup waits 50 ms: ${first}`)
+  t.ok(first >= 45 && first < 250, `the first lookup waits 50 ms: ${first}`)
   t.strictSame(a.events, ['memory miss', 'redis error', 'authority hit'])
   for (const { secret } of tokens.slice(1)) {
     t.equal(await a.find(secret), 'active')
