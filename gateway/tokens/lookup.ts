@@ -1,6 +1,9 @@
 // From a presented secret to what is known of it: memory first, then the shared cache, then the authority.
 // Records are remembered, their state is judged on each call. It follows the authority's change feed, so
 // that a change made by any process acts here within a second. It never takes an outage for an absence.
+//
+// A record older than `fresh` is asked for again. Where the feed was read just now and told of no change of
+// the token, that is done beside the requests, which go on with the record that is known, until `stale` ends.
 
 import type { TokenSettings } from '../configuration/configuration.ts'
 import { inTime, late, lookupDeadlineMs, unavailable } from './deadline.ts'
@@ -11,6 +14,7 @@ import type { LookupObserver } from './observer.ts'
 import { RecentChanges, sharedLifetimeMs } from './recent-changes.ts'
 import { RedisCache } from './redis.ts'
 import type { RedisLink } from './redis-link.ts'
+import { Renewals } from './renewals.ts'
 import type { TokenChange, TokenStore } from './store.ts'
 import {
   digestKey,
@@ -22,6 +26,8 @@ import {
 } from './token.ts'
 
 const askAgainAfterMs = 1_000
+/** For so long after it was read, and no longer than `fresh`, the feed speaks for what it calls unchanged. */
+const feedSpeaksForMs = 1_000
 const readsPerLookupMax = 3
 const idLength = 36
 
@@ -52,6 +58,13 @@ export type LookupOptions = {
 /** Asked before a lookup that memory cannot answer; where it rejects, nobody is asked. */
 export type Admit = () => Promise<void>
 
+/** How the tiers behind memory are asked. */
+type Asking = {
+  readonly admit?: Admit | undefined
+  /** Leaves out the shared cache. */
+  readonly authorityOnly?: boolean
+}
+
 const absent: Lookup = { kind: 'absent' }
 
 /** One for each process and authority. The store stays the caller's to close. */
@@ -66,6 +79,7 @@ export class TokenLookup {
   readonly #changes: RecentChanges
   readonly #follower: Follower
   readonly #flights = new Flights<TokenRecord | undefined>()
+  readonly #renewals = new Renewals((key) => this.#renew(key))
   /** Under which key a record that was handed out is remembered. */
   readonly #keys = new WeakMap<TokenRecord, string>()
   #events: FollowEvents = {}
@@ -111,8 +125,9 @@ export class TokenLookup {
   recall(secret: string, now: number, key?: string): Lookup | undefined {
     // What is known needs no look at its checksum.
     if (secret.length > secretLengthMax) return undefined
-    const known = this.#memory.known(key ?? digestKey(secret))
-    if (known === undefined || !this.#isServed(known, this.#clock())) return undefined
+    const found = key ?? digestKey(secret)
+    const known = this.#memory.known(found)
+    if (known === undefined || !this.#isServed(found, known, this.#clock())) return undefined
     this.#observer.lookup?.('memory', 'hit', 0)
     return judgeKnown(known, now)
   }
@@ -154,13 +169,14 @@ export class TokenLookup {
   close(): void {
     this.#follower.close()
     this.#shared?.close()
+    this.#renewals.close()
     this.#memory.clear()
   }
 
   #find(key: string, now: number, admit?: Admit): Lookup | Promise<Lookup> {
     const at = this.#clock()
     const known = this.#memory.known(key)
-    if (known !== undefined && this.#isServed(known, at)) {
+    if (known !== undefined && this.#isServed(key, known, at)) {
       this.#observer.lookup?.('memory', 'hit', 0)
       return judgeKnown(known, now)
     }
@@ -170,18 +186,29 @@ export class TokenLookup {
       return absent
     }
     this.#observer.lookup?.('memory', 'miss', 0)
-    return this.#ask(key, now, known === undefined ? admit : undefined)
+    return this.#ask(key, now, { admit: known === undefined ? admit : undefined })
   }
 
-  /** Is it served without a question? While the authority fails, it is asked once in a while only. */
-  #isServed(known: Known, at: number): boolean {
+  /** Is it served without waiting for a question? While the authority fails, it is asked once in a while only. */
+  #isServed(key: string, known: Known, at: number): boolean {
     if (at - known.readAt < this.#cache.freshMs) return true
-    return at < known.askAgainAt && this.#mayServe(known, at)
+    if (!this.#mayServe(known, at)) return false
+    if (at < known.askAgainAt) return true
+    if (at - this.#follower.readAt >= Math.min(feedSpeaksForMs, this.#cache.freshMs)) return false
+    this.#renewals.add(key)
+    return true
   }
 
-  async #ask(key: string, now: number, admit: Admit | undefined): Promise<Lookup> {
+  async #renew(key: string): Promise<void> {
+    const known = this.#memory.known(key)
+    const isDue = known !== undefined && this.#clock() - known.readAt >= this.#cache.freshMs
+    // Its feed has just been read, so it is there to be asked; Redis would cost more than it does.
+    if (isDue) await this.#ask(key, Date.now(), { authorityOnly: true })
+  }
+
+  async #ask(key: string, now: number, asking: Asking): Promise<Lookup> {
     try {
-      const record = await this.#flights.join(key, (flight) => this.#read(key, flight, admit))
+      const record = await this.#flights.join(key, (flight) => this.#read(key, flight, asking))
       return record === undefined ? absent : judge(record, now)
     } catch (error) {
       // A change that was seen meanwhile has removed the entry: then there is nothing to serve.
@@ -196,12 +223,13 @@ export class TokenLookup {
   async #read(
     key: string,
     flight: Flight,
-    admit: Admit | undefined,
+    { admit, authorityOnly = false }: Asking,
   ): Promise<TokenRecord | undefined> {
     let isAdmitted = false
     for (let reads = 0; reads < readsPerLookupMax; reads++) {
       flight.isSuperseded = false
-      const shared = this.#mayShare(key) ? await this.#askShared(key, flight) : undefined
+      const mayShare = !authorityOnly && this.#mayShare(key)
+      const shared = mayShare ? await this.#askShared(key, flight) : undefined
       // Asked before a change of this token was seen, the answer may be older than the change.
       if (flight.isSuperseded) continue
       if (shared !== undefined) return shared

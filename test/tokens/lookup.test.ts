@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { TokenLookup } from '../../gateway/tokens/lookup.ts'
@@ -8,6 +9,7 @@ import { openSqliteStore, requestBusyMs } from '../../gateway/tokens/sqlite.ts'
 import type { TokenChange, TokenStore } from '../../gateway/tokens/store.ts'
 import { type Lookup, makeSecret, type TokenRecord } from '../../gateway/tokens/token.ts'
 import { makeFolder, removeFolder, startServer } from '../servers/lifetime.ts'
+import { until } from '../servers/ready.ts'
 import { madeAt, makeToken } from './records.ts'
 
 const folder = makeFolder('lookup')
@@ -16,6 +18,8 @@ let count = 0
 
 const cache = { entries: 100, freshMs: 30_000, staleMs: 60_000, absentMs: 5_000 }
 const now = madeAt + 1
+/** What is due has been asked for by then. */
+const renewalMs = 50
 
 /** A lookup over a real authority, whose questions are counted and can be held back. */
 function openLookup(t: Test, settings: Partial<typeof cache> = {}, spread = 0) {
@@ -155,6 +159,87 @@ t.test('a record is fresh for its time only, however often it is read', async (t
   t.equal(asked.find, 2)
 })
 
+t.test('while the feed is read, a record is renewed beside the requests', async (t) => {
+  const { lookup, store, file, asked, time, next } = openLookup(t)
+  const { secret, record } = await addToken(store)
+  await seen(t, store, next)
+  await lookup.find(secret, now)
+  time.now += cache.freshMs
+  await seen(t, store, next)
+
+  await t.test('nobody waits, and it is asked for once', async (t) => {
+    for (let i = 0; i < 3; i++) t.equal(kindOf(lookup.find(secret, now)), 'active')
+    t.match(lookup.recall(secret, now), { kind: 'active' })
+    t.equal(asked.find, 1, 'not in the same turn')
+    await until('it is asked for', () => (asked.find === 2 ? true : undefined))
+    t.equal(kindOf(lookup.find(secret, now)), 'active')
+  })
+
+  await t.test('what the authority says then counts', async (t) => {
+    time.now += cache.freshMs
+    await seen(t, store, next)
+    const database = new DatabaseSync(file)
+    // Not as a change is made: it leaves the feed out.
+    database.prepare('UPDATE tokens SET subject = ? WHERE id = ?').run('another', record.id)
+    database.close()
+    t.match(lookup.find(secret, now), { record: { subject: record.subject } })
+    await until('the record is replaced', () => {
+      const found = lookup.find(secret, now)
+      if (found instanceof Promise || found.kind === 'absent') return undefined
+      return found.record.subject === 'another' ? true : undefined
+    })
+    t.equal(asked.find, 3)
+  })
+
+  await t.test('a request waits where the feed was not read just now', async (t) => {
+    time.now += cache.freshMs
+    await seen(t, store, next)
+    time.now += 1_000
+    const found = lookup.find(secret, now)
+    t.equal(kindOf(found), 'a promise')
+    await found
+  })
+
+  await t.test('and where `stale` has ended', async (t) => {
+    time.now += cache.freshMs + cache.staleMs
+    await seen(t, store, next)
+    const found = lookup.find(secret, now)
+    t.equal(kindOf(found), 'a promise')
+    await found
+  })
+})
+
+t.test('no feed speaks for a record longer than `fresh`', async (t) => {
+  const { lookup, store, time, next } = openLookup(t, { freshMs: 100 })
+  const { secret } = await addToken(store)
+  await seen(t, store, next)
+  await lookup.find(secret, now)
+  time.now += 100
+  const found = lookup.find(secret, now)
+  t.equal(kindOf(found), 'a promise')
+  await found
+})
+
+t.test('a failed renewal is tried again after a second', async (t) => {
+  const { lookup, store, file, asked, time, next } = openLookup(t)
+  const { secret } = await addToken(store)
+  await seen(t, store, next)
+  await lookup.find(secret, now)
+  time.now += cache.freshMs
+  await seen(t, store, next)
+  breakRecords(t, file)
+  for (const count of [2, 3]) {
+    t.equal(kindOf(lookup.find(secret, now)), 'active')
+    await until('it is asked for', () => (asked.find === count ? true : undefined))
+    time.now += 999
+    await seen(t, store, next)
+    t.equal(kindOf(lookup.find(secret, now)), 'active')
+    await pause(renewalMs)
+    t.equal(asked.find, count)
+    time.now += 1
+  }
+})
+
 t.test('an unknown token is remembered for `absent`', async (t) => {
   const { lookup, asked, time } = openLookup(t)
   const secret = makeSecret()
@@ -223,7 +308,6 @@ t.test('an outage of the authority', async (t) => {
 
   await t.rejects(Promise.resolve(lookup.find(unknown.secret, now)), refused, 'refuses the unknown')
   time.now += 30_000
-  await seen(t, store, next)
   t.match(await lookup.find(known.secret, now), { kind: 'active' }, 'a known one goes on')
   t.match(await lookup.find(known.secret, now + 100), { kind: 'expired' }, 'not past its end')
 

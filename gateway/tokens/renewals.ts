@@ -1,0 +1,51 @@
+// Records that are asked for again beside the requests that use them. A few at a time: a load that comes
+// back after a while finds all of its records too old at once, and would wait for every one of them.
+
+/** Between two turns, in which a small part of what is due is begun. */
+const turnMs = 5
+/** A record waits about this many turns, two seconds. */
+const turnsToWait = 400
+const perTurnMax = 16
+/** Questions under way; beyond them the others wait. */
+const underWayMax = 64
+
+/** Keys that are due, each once. */
+export class Renewals {
+  readonly #renew: (key: string) => Promise<unknown>
+  readonly #due = new Set<string>()
+  #underWay = 0
+  #timer: NodeJS.Timeout | undefined
+
+  /** `renew` asks for one; whether it resolves or rejects is the same here. */
+  constructor(renew: (key: string) => Promise<unknown>) {
+    this.#renew = renew
+  }
+
+  /** The timer does not keep the process alive. */
+  add(key: string): void {
+    this.#due.add(key)
+    this.#timer ??= setTimeout(() => this.#turn(), turnMs).unref()
+  }
+
+  close(): void {
+    clearTimeout(this.#timer)
+    this.#due.clear()
+  }
+
+  #turn(): void {
+    const part = Math.min(perTurnMax, Math.ceil(this.#due.size / turnsToWait))
+    const count = Math.min(part, underWayMax - this.#underWay)
+    for (const key of this.#due.values().take(count)) this.#begin(key)
+    this.#timer = undefined
+    if (this.#due.size > 0) this.#timer = setTimeout(() => this.#turn(), turnMs).unref()
+  }
+
+  #begin(key: string): void {
+    this.#due.delete(key)
+    this.#underWay += 1
+    const ended = () => {
+      this.#underWay -= 1
+    }
+    this.#renew(key).then(ended, ended)
+  }
+}
