@@ -2,6 +2,7 @@
 // it, ends it. There is one in each process that listens; standalone.ts and workers/ run them.
 
 import { randomUUID } from 'node:crypto'
+import { yieldToServing } from './background-threads.ts'
 import type { Configuration } from './configuration/configuration.ts'
 import { drain } from './drain.ts'
 import type { Exchange } from './listener/exchange.ts'
@@ -75,6 +76,7 @@ export class Gateway {
    * address is taken.
    */
   async start(): Promise<readonly string[]> {
+    yieldToServing()
     this.#dependency('authority', true)
     // Until it has been reached for the first time.
     if (this.#configuration.tokens.redis !== undefined) this.#dependency('redis', false)

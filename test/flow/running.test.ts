@@ -2,8 +2,9 @@
 // while it runs, drain and end. Every gateway here is a process of its own, told what to do by signals.
 
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
+import { getPriority } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openSqliteStore } from '../../gateway/tokens/sqlite.ts'
@@ -170,6 +171,30 @@ t.test(
       t.match(text, new RegExp(`^${line}$`, 'm'))
     }
     t.match(text, /^upstream down: unavailable$/m)
+  },
+)
+
+t.test(
+  'Threads that collect and compile have less weight than the one that serves',
+  { skip: process.platform !== 'linux' && 'threads have a priority of their own on Linux alone' },
+  (t) => {
+    const folder = `/proc/${gateway.pid}/task`
+    const threads = readdirSync(folder).map(readThread)
+    const theirs = threads.filter(({ name }) => name.endsWith('V8Worker'))
+    t.ok(theirs.length > 0, 'they have the name that this Node gives them')
+    const usual = getPriority()
+    for (const { nice } of theirs) t.equal(nice, Math.min(usual + 10, 19))
+    for (const { name, nice } of threads.filter((thread) => !theirs.includes(thread))) {
+      t.equal(nice, usual, name)
+    }
+    t.end()
+
+    /** See proc_pid_stat(5); a name is in parentheses, and field 19 is the nice value. */
+    function readThread(id: string): { name: string; nice: number } {
+      const [, name = '', rest = ''] =
+        /^\d+ \((.*)\) (.*)$/s.exec(readFileSync(`${folder}/${id}/stat`, 'latin1')) ?? []
+      return { name, nice: Number(rest.split(' ')[16]) }
+    }
   },
 )
 
