@@ -2,9 +2,9 @@
 // it, ends it. There is one in each process that listens; standalone.ts and workers/ run them.
 
 import { randomUUID } from 'node:crypto'
-import { yieldToServing } from './background-threads.ts'
 import type { Configuration } from './configuration/configuration.ts'
 import { drain } from './drain.ts'
+import { settleEngine } from './engine.ts'
 import type { Exchange } from './listener/exchange.ts'
 import { Listener } from './listener/listener.ts'
 import type { Check } from './listener/management.ts'
@@ -69,6 +69,7 @@ export class Gateway {
       lastUse: this.#lastUse,
       grantKey: configuration.tokens.grantKey ?? this.#store.grantKey,
     })
+    settleEngine()
   }
 
   /**
@@ -76,7 +77,6 @@ export class Gateway {
    * address is taken.
    */
   async start(): Promise<readonly string[]> {
-    yieldToServing()
     this.#dependency('authority', true)
     // Until it has been reached for the first time.
     if (this.#configuration.tokens.redis !== undefined) this.#dependency('redis', false)
