@@ -22,6 +22,8 @@ export type Configuration = {
 export type ListenSettings = {
   readonly host: string
   readonly port: number
+  /** Each of several processes has a socket of its own there. */
+  readonly reusePort?: boolean
   /** Peers whose forwarding fields are believed, and which kind of field they write. */
   readonly trustedProxies:
     | { readonly from: readonly string[]; readonly read: 'x-forwarded' | 'forwarded' }

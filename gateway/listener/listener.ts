@@ -89,7 +89,8 @@ export class Listener {
   async listen(): Promise<string> {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ host: this.settings.host, port: this.settings.port }, () => {
+      const { host, port, reusePort = false } = this.settings
+      this.#server.listen({ host, port, reusePort }, () => {
         this.#server.off('error', reject)
         resolve()
       })

@@ -35,6 +35,11 @@ function sumOfStatus(groups: readonly number[], key: 'VmRSS' | 'VmHWM'): number 
   return kibibytes * 1024
 }
 
+/** The members of the groups. */
+export function processIds(groups: readonly number[]): number[] {
+  return [...processes(groups)].map(({ pid }) => pid)
+}
+
 type Process = {
   readonly pid: number
   /** Of /proc/PID/stat, from the third on. */

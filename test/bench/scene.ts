@@ -17,6 +17,7 @@ import {
 import { accepting, freePort } from '../servers/ready.ts'
 import { type RedisServer, startRedis } from '../servers/redis-server.ts'
 import type { KnownToken } from './authority.ts'
+import { processIds } from './cpu.ts'
 import { luaModules, maybeAsRoot } from './peers/nginx.ts'
 
 export const tokensCount = 1_000
@@ -44,6 +45,8 @@ export type Bench = {
   readonly known: readonly KnownToken[]
   /** Starts a process of a contender, on the core of the process under test unless `on` names others. */
   run(command: string, args: readonly string[], options?: RunOptions): Promise<Server>
+  /** Moves the upstream, and the load that is started from now on, to these cores. */
+  moveLoad(on: string): Promise<void>
   stop(): Promise<void>
 }
 
@@ -57,8 +60,7 @@ export const cores =
 
 /** Starts what the contenders share. From here on, this process and what it starts are on the other core. */
 export async function openScene(): Promise<Bench> {
-  // Its status is no matter: a thread may end while it is moved.
-  await run('taskset', ['-a', '-c', '-p', cores.others, `${process.pid}`])
+  await move(process.pid, cores.others)
   const folder = makeFolder('bench')
   const redis = await startRedis()
   const tokens = Array.from({ length: tokensCount }, makeSecret)
@@ -84,12 +86,20 @@ export async function openScene(): Promise<Bench> {
         env: plainEnvironment(env),
         cwd: folder,
       }),
+    moveLoad: async (on) => {
+      for (const pid of [process.pid, ...processIds([upstream.pid])]) await move(pid, on)
+    },
     stop: async () => {
       await upstream.stop()
       await redis.stop()
       removeFolder(folder)
     },
   }
+}
+
+async function move(pid: number, on: string): Promise<void> {
+  // Its status is no matter: a thread may end while it is moved.
+  await run('taskset', ['-a', '-c', '-p', on, `${pid}`])
 }
 
 async function startUpstream(folder: string, port: number): Promise<Server> {

@@ -1,6 +1,6 @@
 // A closed loop at saturation: wrk, each request with the next token and the next path.
 
-import { writeFileSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { run } from '../servers/command.ts'
 import { type Bench, tokenField } from './scene.ts'
@@ -30,7 +30,8 @@ export async function saturate(
   seconds: number,
 ): Promise<Saturation> {
   // Read from files: a Lua function cannot have so many constants.
-  const file = (name: string): string => join(scene.folder, name)
+  const folder = mkdtempSync(join(scene.folder, 'load-'))
+  const file = (name: string): string => join(folder, name)
   writeFileSync(file('tokens'), tokens.join('\n'))
   writeFileSync(file('paths'), paths.join('\n'))
   writeFileSync(file('load.lua'), luaScript(file('tokens'), file('paths')))

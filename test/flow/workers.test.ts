@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { fitted, sharedPieceBytesMax } from '../../gateway/telemetry/whole-lines.ts'
 import { combineChecks } from '../../gateway/workers/combine-checks.ts'
@@ -33,6 +34,10 @@ const cli = join(projectFolder, 'gateway', 'main.js')
 const changeMs = 1_000
 /** Connections spread by chance: so many reach both of two workers. */
 const connectionsMax = 200
+/** Of so many, less than an eighth goes to one of two workers once in ten million times. */
+const spreadConnections = 64
+/** What one worker has ahead of the other to take them. */
+const aheadMs = 200
 
 const api: Recorder = await startRecorder()
 t.teardown(() => api.stop())
@@ -187,6 +192,33 @@ t.test('Both workers serve, and a revocation reaches both within a second', asyn
   }
 })
 
+t.test(
+  'Connections are spread evenly, whichever worker is the first to wake',
+  { skip: process.platform !== 'linux' && 'the first to wake takes them elsewhere' },
+  async (t) => {
+    const late = pidOf(shared, 1)
+    process.kill(late, 'SIGSTOP')
+    const connecting = Array.from({ length: spreadConnections }, () => connect(shared.url))
+    const connections = await Promise.all(connecting)
+    // The other has taken by then what it can take.
+    await sleep(aheadMs)
+    process.kill(late, 'SIGCONT')
+    t.teardown(() => connections.map((connection) => connection.close()))
+    const count = new Map([
+      [1, 0],
+      [2, 0],
+    ])
+    for (const [i, connection] of connections.entries()) {
+      await ask(connection, '', `spread-${i}`)
+      const { worker } = await shared.logged('a request', (line) => {
+        return line.requestId === `spread-${i}`
+      })
+      count.set(Number(worker), count.get(Number(worker))! + 1)
+    }
+    for (const [worker, of] of count) t.ok(of >= spreadConnections / 8, `${of} of ${worker}`)
+  },
+)
+
 t.test('A worker that is killed is replaced; requests and counters go on', async (t) => {
   const gateway = shared
   const secret = await token(gateway)
@@ -314,6 +346,28 @@ t.test('When the primary is killed, the workers end, and last use is written', a
   t.ok(await refuses(gateway.url))
   const { stdout } = await gateway.command('token', 'list', '--json')
   t.match(JSON.parse(stdout), [{ lastUsedAt: String }])
+})
+
+t.test('The port of another gateway with workers is taken', async (t) => {
+  const port = Number(new URL(shared.url).port)
+  const { code, stderr } = await served(t, { listen: { host: '127.0.0.1', port } })
+  t.equal(code, 1)
+  t.equal(stderr, `scopegate: 127.0.0.1:${port} is taken by another process\n`)
+})
+
+t.test('One port for two listeners is taken, by the first of them', async (t) => {
+  const holder = net.createServer()
+  holder.listen(0, '127.0.0.1')
+  await once(holder, 'listening')
+  const { port } = holder.address() as net.AddressInfo
+  await new Promise((resolve) => holder.close(resolve))
+  const listen = [
+    { host: '127.0.0.1', port },
+    { host: '0.0.0.0', port },
+  ]
+  const { code, stderr } = await served(t, { listen })
+  t.equal(code, 1)
+  t.equal(stderr, `scopegate: 0.0.0.0:${port} is taken by another process\n`)
 })
 
 for (const which of ['listen', 'management'] as const) {
