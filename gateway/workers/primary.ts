@@ -19,7 +19,7 @@ import { openSqliteStore, requestBusyMs } from '../tokens/sqlite.ts'
 import type { TokenStore } from '../tokens/store.ts'
 import { combineChecks } from './combine-checks.ts'
 import { type End, Member } from './member.ts'
-import { pickPorts } from './ports.ts'
+import { type Ports, pickPorts } from './ports.ts'
 import { PrimaryMetrics } from './primary-metrics.ts'
 import { RestartDelay } from './restart-delay.ts'
 import { Totals } from './totals.ts'
@@ -39,6 +39,7 @@ export class Primary {
   #members = new Map<number, Member>()
   #delays: readonly RestartDelay[]
   #restarts = new Set<NodeJS.Timeout>()
+  #ports: Ports | undefined
   #totals = new Totals()
   #metrics = new PrimaryMetrics(() => this.#accepting)
   #managed: Promise<void> | undefined
@@ -61,9 +62,12 @@ export class Primary {
     try {
       this.#managed = this.#manage()
       await this.#managed
-      const listen = await pickPorts(this.#configuration.listen)
-      this.#configuration = { ...this.#configuration, listen }
-      if (this.#phase === 'draining') return
+      this.#ports = await pickPorts(this.#configuration.listen)
+      if (this.#phase === 'draining') {
+        this.#ports.release()
+        return
+      }
+      this.#configuration = { ...this.#configuration, listen: this.#ports.listen }
       this.#forkAll()
       await this.#begun.promise
     } catch (error) {
@@ -127,6 +131,7 @@ export class Primary {
     this.#log.info({ worker: member.number, pid: member.pid }, 'a worker accepts connections')
     if (this.#phase !== 'starting' || this.#accepting < this.#delays.length) return
     this.#phase = 'running'
+    this.#ports?.release()
     for (const url of urls) this.#log.info({ url }, 'listening')
     this.#stopPruning = startPruning(this.#store, this.#log)
     this.#begun.resolve()
@@ -199,6 +204,7 @@ export class Primary {
   }
 
   async #closeAll(): Promise<void> {
+    this.#ports?.release()
     this.#stopPruning?.()
     await this.#stopManagement?.()
     await this.#store.close()
