@@ -194,16 +194,23 @@ export class TokenLookup {
     if (at - known.readAt < this.#cache.freshMs) return true
     if (!this.#mayServe(known, at)) return false
     if (at < known.askAgainAt) return true
-    if (at - this.#follower.readAt >= Math.min(feedSpeaksForMs, this.#cache.freshMs)) return false
+    if (!this.#feedSpeaks(at)) return false
     this.#renewals.add(key)
     return true
   }
 
+  /** Was the change feed read just now? Then what memory knows has not changed. */
+  #feedSpeaks(at: number): boolean {
+    return at - this.#follower.readAt < Math.min(feedSpeaksForMs, this.#cache.freshMs)
+  }
+
   async #renew(key: string): Promise<void> {
     const known = this.#memory.known(key)
-    const isDue = known !== undefined && this.#clock() - known.readAt >= this.#cache.freshMs
-    // Its feed has just been read, so it is there to be asked; Redis would cost more than it does.
-    if (isDue) await this.#ask(key, Date.now(), { authorityOnly: true })
+    const at = this.#clock()
+    if (known === undefined || at - known.readAt < this.#cache.freshMs) return
+    // Its feed has just been read, so it is there to be asked; Redis would cost more than it does. Where it is
+    // gone since, a question that nobody waits for is none: each may wait for a lock.
+    if (this.#feedSpeaks(at)) await this.#ask(key, Date.now(), { authorityOnly: true })
   }
 
   async #ask(key: string, now: number, asking: Asking): Promise<Lookup> {

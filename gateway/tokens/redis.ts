@@ -10,7 +10,6 @@
 
 import type { TokenSettings } from '../configuration/configuration.ts'
 import { Breaker, probeDelayMs } from './breaker.ts'
-import { lookupDeadlineMs } from './deadline.ts'
 import type { LookupObserver } from './observer.ts'
 import { clockSkewMsMax, type RecentChanges, sharedLifetimeMs } from './recent-changes.ts'
 import { commandTimeoutMs, RedisFailure, type RedisLink } from './redis-link.ts'
@@ -114,11 +113,11 @@ export class RedisCache {
   }
 
   /**
-   * Shares an answer of the authority, `ageMs` after it was asked at a position of the feed. Nobody waits
-   * for it, and what is too old is dropped.
+   * Shares an answer that the authority has just given, asked at a position of the feed; its age counts from
+   * `ageMs` ago. Nobody waits for it.
    */
   fill(digest: Buffer, record: TokenRecord, ageMs: number, position: number): void {
-    if (!this.isUsable || ageMs > lookupDeadlineMs) return
+    if (!this.isUsable) return
     const readAt = Math.round(this.#options.now() - ageMs)
     const shared = { record, version: record.version, readAt, position }
     this.#write(digest, shared).catch(() => {})

@@ -9,11 +9,11 @@ const perTurnMax = 16
 /** Questions under way; beyond them the others wait. */
 const underWayMax = 64
 
-/** Keys that are due, each once. */
+/** Keys that are due or under way, each once. */
 export class Renewals {
   readonly #renew: (key: string) => Promise<unknown>
   readonly #due = new Set<string>()
-  #underWay = 0
+  readonly #underWay = new Set<string>()
   #timer: NodeJS.Timeout | undefined
 
   /** `renew` asks for one; whether it resolves or rejects is the same here. */
@@ -23,6 +23,7 @@ export class Renewals {
 
   /** The timer does not keep the process alive. */
   add(key: string): void {
+    if (this.#underWay.has(key)) return
     this.#due.add(key)
     this.#timer ??= setTimeout(() => this.#turn(), turnMs).unref()
   }
@@ -34,7 +35,7 @@ export class Renewals {
 
   #turn(): void {
     const part = Math.min(perTurnMax, Math.ceil(this.#due.size / turnsToWait))
-    const count = Math.min(part, underWayMax - this.#underWay)
+    const count = Math.min(part, underWayMax - this.#underWay.size)
     for (const key of this.#due.values().take(count)) this.#begin(key)
     this.#timer = undefined
     if (this.#due.size > 0) this.#timer = setTimeout(() => this.#turn(), turnMs).unref()
@@ -42,10 +43,8 @@ export class Renewals {
 
   #begin(key: string): void {
     this.#due.delete(key)
-    this.#underWay += 1
-    const ended = () => {
-      this.#underWay -= 1
-    }
+    this.#underWay.add(key)
+    const ended = () => void this.#underWay.delete(key)
     this.#renew(key).then(ended, ended)
   }
 }

@@ -4,8 +4,8 @@
 // Connections are accepted by the workers themselves, not handed out by the primary, which would cost half as
 // much processor time again for each. Of one socket for all, as beside Linux (SCHED_NONE), the one that wakes
 // first would take most: 127 of 128 connections, and 90 of 128, were seen. So each has a socket of its own, and
-// the kernel spreads connections by chance. The price is that a worker which dies takes with it those that
-// wait to be accepted.
+// the kernel spreads connections by chance. The price is that those which a worker has yet to accept wait for it
+// alone: where it dies they are reset.
 
 import cluster from 'node:cluster'
 import { extname } from 'node:path'
@@ -64,7 +64,7 @@ export class Primary {
       await this.#managed
       this.#ports = await pickPorts(this.#configuration.listen)
       if (this.#phase === 'draining') {
-        this.#ports.release()
+        this.#ports.close()
         return
       }
       this.#configuration = { ...this.#configuration, listen: this.#ports.listen }
@@ -82,6 +82,8 @@ export class Primary {
   async stop(): Promise<void> {
     this.#phase = 'draining'
     this.#log.info('draining')
+    // No worker listens anew: another gateway may as soon as those that do have ended it.
+    this.#ports?.close()
     for (const timer of this.#restarts) clearTimeout(timer)
     await this.#managed?.catch(() => {})
     for (const member of this.#members.values()) member.drain()
@@ -129,9 +131,9 @@ export class Primary {
 
   #accepts(member: Member, urls: readonly string[]): void {
     this.#log.info({ worker: member.number, pid: member.pid }, 'a worker accepts connections')
+    this.#ports?.release()
     if (this.#phase !== 'starting' || this.#accepting < this.#delays.length) return
     this.#phase = 'running'
-    this.#ports?.release()
     for (const url of urls) this.#log.info({ url }, 'listening')
     this.#stopPruning = startPruning(this.#store, this.#log)
     this.#begun.resolve()
@@ -204,7 +206,7 @@ export class Primary {
   }
 
   async #closeAll(): Promise<void> {
-    this.#ports?.release()
+    this.#ports?.close()
     this.#stopPruning?.()
     await this.#stopManagement?.()
     await this.#store.close()

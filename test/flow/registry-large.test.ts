@@ -17,8 +17,8 @@ const mebibyte = 2 ** 20
 const layerMebibytes = Number(process.env.LAYER_MIB ?? 64)
 const rounds = layerMebibytes > 512 ? 1 : 3
 const warmUpMebibytes = 16
-/** What layers of any size may add to the gateway's memory. */
-const growthMebibytesMax = 32
+/** What layers of any size may add to the gateway's memory: V8's young generation, 32 MiB at most, and buffers. */
+const growthMebibytesMax = 48
 const block = randomBytes(mebibyte)
 const push = 'containers:read-update'
 

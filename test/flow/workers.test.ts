@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { fitted, sharedPieceBytesMax } from '../../gateway/telemetry/whole-lines.ts'
 import { combineChecks } from '../../gateway/workers/combine-checks.ts'
+import { pickPorts } from '../../gateway/workers/ports.ts'
 import {
   RestartDelay,
   restartDelayMaxMs,
@@ -26,7 +27,7 @@ import {
   startServer,
 } from '../servers/lifetime.ts'
 import { type Connection, connect, wholeReplyBytes } from '../servers/raw-client.ts'
-import { until } from '../servers/ready.ts'
+import { freePort, until } from '../servers/ready.ts'
 import { type Recorder, startRecorder } from '../servers/recorder.ts'
 
 const cli = join(projectFolder, 'gateway', 'main.js')
@@ -34,7 +35,7 @@ const cli = join(projectFolder, 'gateway', 'main.js')
 const changeMs = 1_000
 /** Connections spread by chance: so many reach both of two workers. */
 const connectionsMax = 200
-/** Of so many, less than an eighth goes to one of two workers once in ten million times. */
+/** Of so many, less than an eighth goes to one of two workers once in ten thousand million times. */
 const spreadConnections = 64
 /** What one worker has ahead of the other to take them. */
 const aheadMs = 200
@@ -355,12 +356,48 @@ t.test('The port of another gateway with workers is taken', async (t) => {
   t.equal(stderr, `scopegate: 127.0.0.1:${port} is taken by another process\n`)
 })
 
+t.test('Of two that start at once on a port, one has it', async (t) => {
+  const listen = { host: '127.0.0.1', port: await freePort() }
+  const servers = await Promise.all(
+    ['a', 'b'].map(async () => {
+      const folder = makeFolder('workers')
+      const file = join(folder, 'gateway.yaml')
+      const settings = { version: 1, management: 'off', ...configuration, listen }
+      writeFileSync(file, JSON.stringify(settings))
+      const args = [cli, 'serve', '--config', file]
+      const server = await startServer(process.execPath, args, {
+        env: plainEnvironment({ HOME: folder }),
+      })
+      t.teardown(async () => {
+        await server.stop()
+        removeFolder(folder)
+      })
+      return server
+    }),
+  )
+  const first = await until('one ends', () =>
+    servers.find(({ child }) => child.exitCode !== null || child.signalCode !== null),
+  )
+  t.equal(first.child.exitCode, 1)
+  t.match(first.output(), `127.0.0.1:${listen.port} is taken by another process`)
+  const other = servers.find((server) => server !== first)
+  await until('the other listens', () => other?.output().includes('"listening"') || undefined)
+})
+
+t.test('Who connects before a worker listens is let go', async (t) => {
+  const { listen, release, close } = await pickPorts([
+    { host: '127.0.0.1', port: 0, trustedProxies: undefined },
+  ])
+  const connection = await connect(`http://127.0.0.1:${listen[0]?.port}`)
+  connection.write('GET / HTTP/1.1\r\n\r\n')
+  t.equal(await connection.receiveAll(), '')
+  release()
+  t.ok(await refuses(`http://127.0.0.1:${listen[0]?.port}`))
+  close()
+})
+
 t.test('One port for two listeners is taken, by the first of them', async (t) => {
-  const holder = net.createServer()
-  holder.listen(0, '127.0.0.1')
-  await once(holder, 'listening')
-  const { port } = holder.address() as net.AddressInfo
-  await new Promise((resolve) => holder.close(resolve))
+  const port = await freePort()
   const listen = [
     { host: '127.0.0.1', port },
     { host: '0.0.0.0', port },

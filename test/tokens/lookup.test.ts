@@ -240,6 +240,19 @@ t.test('a failed renewal is tried again after a second', async (t) => {
   }
 })
 
+t.test('what is due is not asked for where the feed was not read since', async (t) => {
+  const { lookup, store, asked, time, next } = openLookup(t)
+  const { secret } = await addToken(store)
+  await seen(t, store, next)
+  await lookup.find(secret, now)
+  time.now += cache.freshMs
+  await seen(t, store, next)
+  t.equal(kindOf(lookup.find(secret, now)), 'active')
+  time.now += 1_000
+  await pause(renewalMs)
+  t.equal(asked.find, 1)
+})
+
 t.test('an unknown token is remembered for `absent`', async (t) => {
   const { lookup, asked, time } = openLookup(t)
   const secret = makeSecret()

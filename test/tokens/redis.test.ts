@@ -41,7 +41,7 @@ class Process {
   isRedisUp = false
   reason: string | undefined
 
-  constructor(t: Test, file: string, port: number, password?: string) {
+  constructor(t: Test, file: string, port: number, password?: string, spread = 0) {
     this.store = openSqliteStore(file, { busyMs: requestBusyMs })
     const reach = new Proxy(this.store, {
       get: (target, name) => {
@@ -56,6 +56,7 @@ class Process {
     this.lookup = new TokenLookup(reach, cache, {
       clock: () => performance.now() + this.time.skewMs,
       now: () => Date.now() + this.time.skewMs,
+      spread,
       redis: createRedisLink({ ...plain, port, password, tls: false }),
       observer: {
         lookup: (tier, result) => this.events.push(`${tier} ${result}`),
@@ -294,6 +295,20 @@ t.test('Redis lies', async (t) => {
     t.strictSame((found as { record: TokenRecord }).record.scopes, ['source:read'], sentence)
   }
   t.ok(b.isRedisUp, 'and Redis is used further')
+})
+
+t.test('records whose age counts from before they were read are shared as well', async (t) => {
+  const { b, add, held, file } = await pair(t)
+  const spread = 0.2
+  const spreading = await new Process(t, file, redis.port, undefined, spread).up()
+  for (let i = 0; i < 20; i++) {
+    const { secret, digest } = await add()
+    await spreading.catchUp()
+    t.equal(await spreading.find(secret), 'active')
+    await held(digest)
+    t.equal(await b.find(secret), 'active')
+    t.strictSame(b.events, ['memory miss', 'redis hit'])
+  }
 })
 
 t.test(

@@ -6,6 +6,8 @@ import { until } from '../servers/ready.ts'
 /** What one turn begins at most, and what is under way at most. */
 const perTurnMax = 16
 const underWayMax = 64
+/** Between two turns, and a little more. */
+const turnMs = 7
 
 t.test('each key is asked for once, few at a time', async (t) => {
   const turns: number[] = []
@@ -54,6 +56,28 @@ t.test('what fails ends as what succeeds; what does not end holds up the others'
   t.equal(asked, full)
   resolve()
   await until('the others follow', () => (asked > full ? true : undefined))
+})
+
+t.test('a key under way is not asked for again, and leaves the others their places', async (t) => {
+  const asked: string[] = []
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const renewals = new Renewals(async (key) => {
+    asked.push(key)
+    if (key === 'slow') await promise
+  })
+  t.teardown(() => renewals.close())
+  for (let i = 0; i < 2 * underWayMax; i++) {
+    renewals.add('slow')
+    await pause(turnMs)
+  }
+  renewals.add('other')
+  await until('the other is asked for', () => asked.includes('other') || undefined)
+  t.same(asked, ['slow', 'other'])
+  resolve()
+  await until('it is asked for again', () => {
+    renewals.add('slow')
+    return asked.length > 2 || undefined
+  })
 })
 
 t.test('nothing is asked for once it is closed', async (t) => {
