@@ -3,6 +3,7 @@
 // handles replies need not know who carries them.
 
 import type { Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { type Writer, writeLater } from '../cohort.ts'

@@ -3,6 +3,7 @@
 // does not need.
 
 import net, { type Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
 import type { Dispatcher } from 'undici'
 import { workLater } from '../cohort.ts'
 import { WireError } from '../http1/field-lines.ts'

@@ -1,6 +1,7 @@
 // The connections of our own to one HTTP/1.1 server: as many as there are requests under way, idle ones used
 // again, the latest first. One timer looks after the time limits of all of them.
 
+import { performance } from 'node:perf_hooks'
 import type { Dispatcher } from 'undici'
 import { Connection } from './connection.ts'
 import type { ConnectionAware, SentRequest } from './transport.ts'

@@ -3,6 +3,7 @@
 // reaches the upstream; the one exception is a safe request without a body on a reused connection that
 // closed before the first byte of a reply (RFC 9110 9.2.2).
 
+import { performance } from 'node:perf_hooks'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { countForwarded } from '../collector.ts'

@@ -1,5 +1,6 @@
 // The fields of a head as they are sent. Most of them are the same for like requests, and written once.
 
+import { onePiece } from '../one-piece.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 
 /** What no field line may hold: it would be more than one line. */
@@ -15,7 +16,7 @@ export class SharedFields {
   }
 
   get lines(): string {
-    this.#lines ??= writeLines(this.list)
+    this.#lines ??= onePiece(writeLines(this.list))
     return this.#lines
   }
 }

@@ -2,6 +2,9 @@
 // requests, so what follows from them alone is found out once: the fields, whose token they present, the lines
 // that are forwarded. Bounded in number and size; they hold secrets, so they are forgotten soon.
 
+import { randomInt } from 'node:crypto'
+import { codeAt } from './field-lines.ts'
+
 /** What follows from one block, by who found it out; with what else it depends on, for comparison. */
 export type Facts = Map<object, unknown>
 
@@ -16,27 +19,51 @@ export type FieldBlock = {
 const blocksMax = 2_048
 /** A longer block is read each time. */
 const charsMax = 1_024
+/** Of a block that is longer than this, some signs are passed over for its key. */
+const keySigns = 32
 
+type Kept = { readonly lines: string; readonly block: FieldBlock }
+
+/**
+ * By keys of our own: with a text as its key, a Map would first make it one of the texts that V8 has only once,
+ * which takes longer than all else here. Of two blocks with the same key the later one is kept.
+ */
 export class FieldBlocks {
-  #young = new Map<string, FieldBlock>()
-  #old = new Map<string, FieldBlock>()
+  #young = new Map<number, Kept>()
+  #old = new Map<number, Kept>()
+  /** What others send is not to be made out by keys. */
+  readonly #seed = randomInt(2 ** 31)
 
   find(lines: string): FieldBlock | undefined {
-    const young = this.#young.get(lines)
-    if (young !== undefined) return young
-    const old = this.#old.get(lines)
-    if (old !== undefined) this.keep(lines, old)
-    return old
+    const key = this.#keyOf(lines)
+    const young = this.#young.get(key)
+    if (young?.lines === lines) return young.block
+    const old = this.#old.get(key)
+    if (old?.lines !== lines) return undefined
+    this.keep(lines, old.block)
+    return old.block
   }
 
   /** Where a generation is full the block is not remembered. */
   keep(lines: string, block: FieldBlock): void {
-    if (lines.length <= charsMax && this.#young.size < blocksMax) this.#young.set(lines, block)
+    if (lines.length > charsMax || this.#young.size >= blocksMax) return
+    this.#young.set(this.#keyOf(lines), { lines, block })
   }
 
   /** Forgets what was not used since this was called last. */
   age(): void {
     this.#old = this.#young
     this.#young = new Map()
+  }
+
+  /** FNV-1a, of 30 bits: a small integer to V8. */
+  #keyOf(lines: string): number {
+    const { length } = lines
+    const step = Math.max(1, Math.floor(length / keySigns))
+    let hash = this.#seed
+    for (let at = 0; at < length; at += step) {
+      hash = Math.imul(hash ^ codeAt(lines, at), 0x01000193)
+    }
+    return hash >>> 2
   }
 }

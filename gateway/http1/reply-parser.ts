@@ -193,8 +193,7 @@ export class ReplyParser {
     if (coding !== undefined && (coding !== 'chunked' || !is11)) {
       throw new WireError('a reply has a coding that is not chunked')
     }
-    const tokens = connection === '' ? [] : connection.split(',').map((token) => token.trim())
-    this.#keepsAlive = is11 ? !tokens.includes('close') : tokens.includes('keep-alive')
+    this.#keepsAlive = is11 ? !lists(connection, 'close') : lists(connection, 'keep-alive')
     if (status < 200) {
       if (!this.#keepsAlive) throw new WireError('a reply ends the connection before the final one')
       this.#events.head(status, fields)
@@ -296,6 +295,12 @@ function refuseHopeless(text: string): void {
 
 function hasBareFeed(text: string): boolean {
   return /(?:^|[^\r])\n/.test(text)
+}
+
+/** Is it one of the tokens between commas? */
+function lists(values: string, token: string): boolean {
+  if (!values.includes(token)) return false
+  return values.split(',').some((value) => value.trim() === token)
 }
 
 function isNamed(name: string, lower: string): boolean {

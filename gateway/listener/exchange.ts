@@ -3,6 +3,7 @@
 // request was not read whole is closed only after the client had time to see the reply).
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { performance } from 'node:perf_hooks'
 import type { GatewayError } from '../errors.ts'
 import type { Facts } from '../http1/field-blocks.ts'
 import type { Reconsider } from '../open-requests.ts'

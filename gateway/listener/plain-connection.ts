@@ -3,6 +3,7 @@
 // something else the connection is handed over, with that byte, and does not come back.
 
 import type { Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
 import { workLater } from '../cohort.ts'
 import type { FieldBlocks } from '../http1/field-blocks.ts'
 import { readPlainHead } from '../http1/plain-head.ts'

@@ -3,6 +3,7 @@
 
 import type { Socket } from 'node:net'
 import { FieldBlocks } from '../http1/field-blocks.ts'
+import { onePiece } from '../one-piece.ts'
 import type { Exchange } from './exchange.ts'
 import { PlainConnection, type PlainHost } from './plain-connection.ts'
 
@@ -50,7 +51,7 @@ export class PlainConnections {
       headBytesMax: settings.headBytesMax,
       fieldsMax: settings.fieldsMax,
       blocks: this.#blocks,
-      keepAlive: `Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n`,
+      keepAlive: onePiece(`Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n`),
       serve: (exchange) => events.serve(exchange),
       handOver: (connection, bytes) => this.#handOver(connection, bytes),
     }

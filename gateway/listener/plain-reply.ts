@@ -4,6 +4,7 @@
 import type { Socket } from 'node:net'
 import { type Writer, writeLater } from '../cohort.ts'
 import { STATUS_CODES } from '../node-http.ts'
+import { onePiece } from '../one-piece.ts'
 import type { ReplyWriter } from './exchange.ts'
 
 /** Names of tokens, values of visible signs, spaces and what is beyond ASCII: nothing that ends a line. */
@@ -170,7 +171,7 @@ export class PlainReply implements ReplyWriter, Writer {
 function statusLine(status: number): string {
   const known = statusLines.get(status)
   if (known !== undefined) return known
-  const line = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'unknown'}\r\n`
+  const line = onePiece(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'unknown'}\r\n`)
   statusLines.set(status, line)
   return line
 }

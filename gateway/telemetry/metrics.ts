@@ -1,6 +1,7 @@
 // Metrics for Prometheus, in base units. Labels are routes, methods, statuses and codes: closed sets. They
 // never hold paths, tokens or addresses.
 
+import { performance } from 'node:perf_hooks'
 import type { Registry } from '@prometheus-io/client'
 import type { Exchange } from '../listener/exchange.ts'
 import type { LookupResult, LookupTier } from '../tokens/observer.ts'

@@ -2,16 +2,18 @@
 // value or a query. The line of a denial is an audit line too. The lines are those that pino would write, put
 // together by hand: they are the one log line that every request pays for.
 
+import { performance } from 'node:perf_hooks'
 import { type ErrorCode, errorTable, type GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
+import { onePiece } from '../one-piece.ts'
 import type { TokenRecord } from '../tokens/token.ts'
 import { type Log, linesOf } from './log.ts'
 
 /** How a request ended: let through, refused, or failed for reasons that are not the client's. */
 export function outcomeOf(exchange: Exchange): 'permit' | 'deny' | 'error' {
+  if (exchange.reason === 'permitted') return 'permit'
   const entry = errorTable[exchange.reason as ErrorCode]
-  if (entry === undefined) return exchange.reason === 'permitted' ? 'permit' : 'error'
-  return entry.status < 500 ? 'deny' : 'error'
+  return entry !== undefined && entry.status < 500 ? 'deny' : 'error'
 }
 
 export class RequestLog {
@@ -22,7 +24,7 @@ export class RequestLog {
   constructor(log: Log) {
     const { gather, bindings } = linesOf(log)
     this.#gather = gather
-    this.#bindings = bindings
+    this.#bindings = onePiece(bindings)
   }
 
   /** One line a request. */
@@ -33,7 +35,7 @@ export class RequestLog {
     const bytesIn = exchange.body?.bytes ?? exchange.framesIn
     const durationMs = written(performance.now() - exchange.startedAt)
     this.#line(
-      errorTable[reason as ErrorCode]?.level ?? 'info',
+      outcome === 'permit' ? 'info' : (errorTable[reason as ErrorCode]?.level ?? 'info'),
       `"requestId":${quoted(exchange.requestId)},"route":${quotedOrNull(exchange.route)}` +
         `,"method":${quoted(exchange.method)},"path":${quotedOrNull(exchange.path)}` +
         `,"status":${exchange.status},"outcome":"${outcome}","reason":"${reason}"` +
@@ -66,7 +68,7 @@ export class RequestLog {
     if (record === undefined) return nobody
     let written = this.#holders.get(record)
     if (written === undefined) {
-      written = `,"tokenId":${quoted(record.id)},"subject":${quoted(record.subject)}`
+      written = onePiece(`,"tokenId":${quoted(record.id)},"subject":${quoted(record.subject)}`)
       this.#holders.set(record, written)
     }
     return written

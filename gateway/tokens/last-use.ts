@@ -28,6 +28,8 @@ export type LastUseEvents = { failed?(error: unknown): void; recovered?(): void 
 
 type Entry = { -readonly [Key in keyof TokenUse]: TokenUse[Key] } & {
   writtenAt: number
+  /** Used since it was written. A Set of those would cost each use more than all else here. */
+  isDue: boolean
   isForgotten: boolean
 }
 
@@ -35,7 +37,6 @@ type Entry = { -readonly [Key in keyof TokenUse]: TokenUse[Key] } & {
 export class LastUse {
   readonly #store: Pick<TokenStore, 'recordUse'>
   readonly #clock: () => number
-  readonly #unwritten = new Set<Entry>()
   readonly #tokensMax: number
   /** Made with the first use: room for so many takes 8 ms. */
   #entries: LRUCache<string, Entry> | undefined
@@ -71,6 +72,7 @@ export class LastUse {
         address,
         protocol,
         writtenAt: Number.NEGATIVE_INFINITY,
+        isDue: true,
         isForgotten: false,
       }
       this.#entries.set(tokenId, entry)
@@ -79,8 +81,8 @@ export class LastUse {
       entry.at = at
       entry.address = address
       entry.protocol = protocol
+      entry.isDue = true
     }
-    this.#unwritten.add(entry)
   }
 
   /** Begins to write. The timer does not keep the process alive. */
@@ -96,7 +98,7 @@ export class LastUse {
     const at = this.#clock()
     this.#ordered = this.#ordered.filter(({ isForgotten }) => !isForgotten).sort(byId)
     const due = this.#ordered.filter(
-      (entry) => this.#unwritten.has(entry) && at - entry.writtenAt >= useIntervalMs,
+      ({ isDue, writtenAt }) => isDue && at - writtenAt >= useIntervalMs,
     )
     this.#writing = this.#write(due).then(
       () => {
@@ -117,11 +119,17 @@ export class LastUse {
     this.#timer = undefined
     this.#gapMs = 0
     await this.#writing
-    for (let tries = 1; this.#unwritten.size > 0 && tries <= closeTriesMax; tries++) {
+    let left = this.#unwritten()
+    for (let tries = 1; left.length > 0 && tries <= closeTriesMax; tries++) {
       if (tries > 1) await pause(closeRetryMs)
-      await this.#write([...this.#unwritten]).catch(() => {})
+      await this.#write(left).catch(() => {})
+      left = this.#unwritten()
     }
-    return this.#unwritten.size
+    return left.length
+  }
+
+  #unwritten(): Entry[] {
+    return this.#ordered.filter(({ isDue, isForgotten }) => isDue && !isForgotten)
   }
 
   #makeRoom(): LRUCache<string, Entry> {
@@ -129,7 +137,6 @@ export class LastUse {
       max: this.#tokensMax,
       dispose: (entry) => {
         entry.isForgotten = true
-        this.#unwritten.delete(entry)
       },
     })
   }
@@ -146,15 +153,13 @@ export class LastUse {
     const uses = entries.map(({ tokenId, at, address, protocol }) => {
       return { tokenId, at, address, protocol }
     })
-    for (const entry of entries) this.#unwritten.delete(entry)
+    for (const entry of entries) entry.isDue = false
     try {
       await this.#store.recordUse(uses)
       const at = this.#clock()
       for (const entry of entries) entry.writtenAt = at
     } catch (error) {
-      for (const entry of entries) {
-        if (this.#entries?.peek(entry.tokenId) === entry) this.#unwritten.add(entry)
-      }
+      for (const entry of entries) entry.isDue = true
       throw error
     }
   }

@@ -5,6 +5,7 @@
 // A record older than `fresh` is asked for again. Where the feed was read just now and told of no change of
 // the token, that is done beside the requests, which go on with the record that is known, until `stale` ends.
 
+import { performance } from 'node:perf_hooks'
 import type { TokenSettings } from '../configuration/configuration.ts'
 import { inTime, late, lookupDeadlineMs, unavailable } from './deadline.ts'
 import { type Flight, Flights } from './flights.ts'

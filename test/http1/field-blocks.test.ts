@@ -32,3 +32,24 @@ t.test('made-up blocks fill one generation and no more, and long ones are not ke
   t.equal(blocks.find('x'.repeat(2_000)), undefined)
   t.end()
 })
+
+t.test(
+  'blocks that differ in one sign, wherever it stands, are never taken for each other',
+  (t) => {
+    const written = 'X-Auth-Token: '.padEnd(200, 'abcdefghij')
+    for (let at = 0; at < written.length; at++) {
+      const other = `${written.slice(0, at)}~${written.slice(at + 1)}`
+      const blocks = new FieldBlocks()
+      const [one, two] = [block(), block()]
+      blocks.keep(written, one)
+      t.equal(blocks.find(other), undefined)
+      blocks.keep(other, two)
+      t.equal(blocks.find(other), two)
+      t.ok([one, undefined].includes(blocks.find(written)))
+      blocks.age()
+      t.equal(blocks.find(other), two)
+      t.ok([one, undefined].includes(blocks.find(written)))
+    }
+    t.end()
+  },
+)
