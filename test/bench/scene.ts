@@ -45,8 +45,11 @@ export type Bench = {
   readonly known: readonly KnownToken[]
   /** Starts a process of a contender, on the core of the process under test unless `on` names others. */
   run(command: string, args: readonly string[], options?: RunOptions): Promise<Server>
-  /** Moves the upstream, and the load that is started from now on, to these cores. */
-  moveLoad(on: string): Promise<void>
+  /**
+   * Moves the upstream, and the load that is started from now on, to these cores. One that `yields` runs when
+   * the process under test on its core waits, or has had its share, and interrupts it for no packet.
+   */
+  moveLoad(on: string, manner?: 'yields'): Promise<void>
   stop(): Promise<void>
 }
 
@@ -86,8 +89,13 @@ export async function openScene(): Promise<Bench> {
         env: plainEnvironment(env),
         cwd: folder,
       }),
-    moveLoad: async (on) => {
-      for (const pid of [process.pid, ...processIds([upstream.pid])]) await move(pid, on)
+    moveLoad: async (on, manner) => {
+      // SCHED_BATCH (sched(7)), or the usual policy.
+      const policy = manner === 'yields' ? '-b' : '-o'
+      for (const pid of [process.pid, ...processIds([upstream.pid])]) {
+        await move(pid, on)
+        await run('chrt', ['-a', policy, '-p', '0', `${pid}`])
+      }
     },
     stop: async () => {
       await upstream.stop()

@@ -12,6 +12,9 @@ export type Contender = {
   start(scene: Bench): Promise<Running>
 }
 
+/** What it starts as. */
+type Started<C extends Contender> = Awaited<ReturnType<C['start']>>
+
 /** Many short rounds: what disturbs the machine comes for seconds, and not for each contender alike. */
 export function inShortRounds(effort: Effort): Effort {
   return effort.quick ? effort : { ...effort, rounds: 3 * effort.rounds, seconds: 1 }
@@ -23,12 +26,12 @@ export async function inTurn<C extends Contender, T>(
   contenders: readonly C[],
   rounds: number,
   work: {
-    warmUp(running: Running, contender: C): Promise<unknown>
-    measure(running: Running, contender: C): Promise<T>
+    warmUp(running: Started<C>, contender: C): Promise<unknown>
+    measure(running: Started<C>, contender: C): Promise<T>
   },
 ): Promise<Map<C, T[]>> {
   const all = new Map<C, T[]>()
-  const started = new Map<C, Running>()
+  const started = new Map<C, Started<C>>()
   const naming = async <R>(contender: C, doing: Promise<R>): Promise<R> => {
     try {
       return await doing
@@ -38,7 +41,7 @@ export async function inTurn<C extends Contender, T>(
   }
   try {
     for (const contender of contenders) {
-      const running = await naming(contender, contender.start(scene))
+      const running = (await naming(contender, contender.start(scene))) as Started<C>
       started.set(contender, running)
       await naming(contender, work.warmUp(running, contender))
       all.set(contender, [])

@@ -1,7 +1,10 @@
-// One worker on one core and two of them on two, with the same load for each: the load and the upstream are on
-// these cores too, so that each worker has as much of a core to itself. Twice as many requests should be taken,
-// and each cost the same CPU time. nginx with Lua is asked the same beside it.
+// One worker on one core with all of its load, on the one core and on the other, and two workers on both with
+// twice the load: twice as many requests should be taken. The load comes from each core to either worker, and
+// yields to them, so that it interrupts nobody at work. Beside it two gateways of one worker each, in place of the
+// two workers: what crosses the cores costs them the same, so what is left is what workers cost. nginx with Lua is
+// asked the same.
 
+import { cpuSeconds } from './cpu.ts'
 import { startNginxLua } from './peers/nginx.ts'
 import type { Running } from './peers/peer.ts'
 import { startScopegate } from './peers/scopegate.ts'
@@ -9,24 +12,27 @@ import type { Report } from './report.ts'
 import { itemsLoad } from './requests.ts'
 import { type Bench, cores } from './scene.ts'
 import type { Effort, Section } from './section.ts'
-import { ratio, spread } from './statistics.ts'
-import { inShortRounds, inTurn, measureRequests, warmUp } from './turns.ts'
-import { usualConnections } from './wrk.ts'
+import { median, ratio, spread } from './statistics.ts'
+import { inShortRounds, inTurn, type RequestFigures } from './turns.ts'
+import { saturate, usualConnections } from './wrk.ts'
 
-/** How much more two take than one. */
+/** How many times what one worker takes two take. */
 const throughputGoal = 1.8
-const workersMax = 2
 const warmUps = 4
 
+/** Has the cores for itself that its load comes from. */
 type Contender = {
   readonly name: string
-  readonly workers: number
-  start(scene: Bench): Promise<Running>
+  readonly loadedFrom: readonly string[]
+  start(scene: Bench): Promise<Running & { readonly urls: readonly string[] }>
 }
+
+type Start = (scene: Bench, on: string, workers: number) => Promise<Running>
 
 export const workers: Section = {
   name: 'workers',
-  title: 'One worker on one core and two on two, each core shared with its load',
+  title:
+    'One worker on one core, two on two, and two gateways on two, each core shared with its load',
   measure: async (scene, effort) => {
     if (cores.both === cores.tested) return skipped('there is one core only')
     try {
@@ -42,31 +48,32 @@ export const workers: Section = {
 }
 
 async function compareWorkers(scene: Bench, effort: Effort): Promise<Report> {
-  const { warmUpSeconds } = effort
   const short = inShortRounds(effort)
-  const load = (workers: number) => ({
-    ...itemsLoad(scene),
-    connections: workers * usualConnections,
-  })
+  const scopegate = contendersOf('Scopegate', startScopegateOn)
+  const lua = contendersOf('nginx + Lua', startNginxLuaOn)
   // The one that may be refused first.
-  const [two, one] = [workersMax, 1].map(scopegateOf) as [Contender, Contender]
-  const [luaTwo, luaOne] = [workersMax, 1].map(luaOf) as [Contender, Contender]
-  const measured = await inTurn(scene, [two, one, luaTwo, luaOne], short.rounds, {
+  const all = [scopegate, lua].flatMap(({ two, twice, ones }) => [two, twice, ...ones])
+  const measured = await inTurn(scene, all, short.rounds, {
     // Each of the workers compiles itself, the hottest parts last.
-    warmUp: async (running, { workers }) => {
-      await scene.moveLoad(coresOf(workers))
+    warmUp: async (running, { loadedFrom }) => {
+      await scene.moveLoad(loadedFrom.join(), 'yields')
       for (let i = 0; i < warmUps; i++) {
-        await warmUp(scene, running, load(workers), warmUpSeconds)
+        await loadAll(scene, running.urls, loadedFrom, effort.warmUpSeconds)
       }
     },
-    measure: async (running, { workers }) => {
-      await scene.moveLoad(coresOf(workers))
-      return await measureRequests(scene, running, load(workers), short)
+    measure: async (running, { loadedFrom }): Promise<RequestFigures> => {
+      await scene.moveLoad(loadedFrom.join(), 'yields')
+      const load = (seconds: number) => loadAll(scene, running.urls, loadedFrom, seconds)
+      if (short.leadInSeconds > 0) await load(short.leadInSeconds)
+      const before = cpuSeconds(running.groups)
+      const { requests, perSecond } = await load(short.seconds)
+      const cpu = cpuSeconds(running.groups) - before
+      return { cpuMicros: (cpu / requests) * 1e6, perSecond }
     },
   })
   const cpu = (of: Contender): number[] => measured.get(of)!.map(({ cpuMicros }) => cpuMicros)
   const perSecond = (of: Contender): number[] => measured.get(of)!.map((f) => f.perSecond)
-  const figures = [one, two, luaOne, luaTwo].map((of) => ({
+  const figures = all.map((of) => ({
     name: of.name,
     cpuMicros: spread(cpu(of)),
     perSecond: spread(perSecond(of)),
@@ -76,50 +83,100 @@ async function compareWorkers(scene: Bench, effort: Effort): Promise<Report> {
     cpuMicros.median.toFixed(1),
     rate.median.toFixed(0),
   ])
-  const what = (figure: string) => `${figure}, 2 workers on 2 cores to 1 on 1`
-  const throughput = ratio(perSecond(two), perSecond(one))
-  const throughputOfLua = ratio(perSecond(luaTwo), perSecond(luaOne))
+  const scaling = ({ two, ones }: Contenders): number => {
+    const each = ones.map(perSecond)
+    const mean = perSecond(two).map((_, round) => median(each.map((rates) => rates[round]!)))
+    return ratio(perSecond(two), mean)
+  }
+  const ofTwice = ({ two, twice }: Contenders): number => ratio(cpu(two), cpu(twice))
+  const what = {
+    scaling: 'throughput, 2 workers on 2 cores to 1 on 1',
+    ofTwice: 'CPU per request, 2 workers to 2 gateways',
+  }
+  const goal = { goal: throughputGoal, isLeast: true }
   return {
     tables: [{ head: ['', 'CPU us/request', 'requests/s'], rows }],
     verdicts: [
-      {
-        what: what('throughput'),
-        value: throughput,
-        unit: 'x',
-        goal: throughputGoal,
-        isLeast: true,
-      },
-      { what: `${what('throughput')}, nginx + Lua`, value: throughputOfLua, unit: 'x' },
-      { what: what('CPU per request'), value: ratio(cpu(two), cpu(one)), unit: 'x' },
-      {
-        what: `${what('CPU per request')}, nginx + Lua`,
-        value: ratio(cpu(luaTwo), cpu(luaOne)),
-        unit: 'x',
-      },
+      { what: what.scaling, value: scaling(scopegate), unit: 'x', ...goal },
+      { what: `${what.scaling}, nginx + Lua`, value: scaling(lua), unit: 'x' },
+      { what: what.ofTwice, value: ofTwice(scopegate), unit: 'x' },
+      { what: `${what.ofTwice}, nginx + Lua`, value: ofTwice(lua), unit: 'x' },
     ],
     figures: Object.fromEntries(figures.map(({ name, ...others }) => [name, others])),
   }
 }
 
-function coresOf(workers: number): string {
-  return workers === 1 ? cores.others : cores.both
-}
-
-function scopegateOf(workers: number): Contender {
-  const server = { workers, limits: { connectionsPerAddress: 0 } }
+/** From each of the cores to each of the addresses, the usual number of connections for each core in all. */
+async function loadAll(
+  scene: Bench,
+  urls: readonly string[],
+  from: readonly string[],
+  seconds: number,
+): Promise<{ readonly requests: number; readonly perSecond: number }> {
+  const load = { ...itemsLoad(scene), connections: usualConnections / urls.length }
+  const all = await Promise.all(
+    urls.flatMap((url) => from.map((on) => saturate(scene, url, { ...load, on }, seconds))),
+  )
   return {
-    name: `Scopegate, ${workers}`,
-    workers,
-    start: (scene) => startScopegate(scene, { sections: { server }, on: coresOf(workers) }),
+    requests: all.reduce((sum, { requests }) => sum + requests, 0),
+    perSecond: all.reduce((sum, { requests, seconds: took }) => sum + requests / took, 0),
   }
 }
 
-function luaOf(workers: number): Contender {
+type Contenders = {
+  readonly two: Contender
+  readonly twice: Contender
+  /** On each of the cores. */
+  readonly ones: readonly Contender[]
+}
+
+function contendersOf(name: string, start: Start): Contenders {
+  const bothCores = [cores.tested, cores.others]
   return {
-    name: `nginx + Lua, ${workers}`,
-    workers,
-    start: (scene) => startNginxLua(scene, { cores: coresOf(workers), workers }),
+    two: {
+      name: `${name}, 2 workers`,
+      loadedFrom: bothCores,
+      start: async (scene) => {
+        const running = await start(scene, cores.both, 2)
+        // Twice, so that as many processes load it.
+        return { ...running, urls: [running.url, running.url] }
+      },
+    },
+    twice: {
+      name: `${name}, 2 gateways`,
+      loadedFrom: bothCores,
+      start: async (scene) => {
+        const first = await start(scene, cores.tested, 1)
+        const second = await start(scene, cores.others, 1)
+        return {
+          url: first.url,
+          urls: [first.url, second.url],
+          groups: [...first.groups, ...second.groups],
+          stop: async () => {
+            await first.stop()
+            await second.stop()
+          },
+        }
+      },
+    },
+    ones: bothCores.map((core) => ({
+      name: `${name}, 1 worker on core ${core}`,
+      loadedFrom: [core],
+      start: async (scene) => {
+        const running = await start(scene, core, 1)
+        return { ...running, urls: [running.url] }
+      },
+    })),
   }
+}
+
+function startScopegateOn(scene: Bench, on: string, workersCount: number): Promise<Running> {
+  const server = { workers: workersCount, limits: { connectionsPerAddress: 0 } }
+  return startScopegate(scene, { sections: { server }, on })
+}
+
+function startNginxLuaOn(scene: Bench, on: string, workersCount: number): Promise<Running> {
+  return startNginxLua(scene, { cores: on, workers: workersCount })
 }
 
 function skipped(why: string): Report {

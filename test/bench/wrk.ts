@@ -11,6 +11,8 @@ export type Load = {
   readonly paths: readonly string[]
   /** 64 unless it says otherwise. */
   readonly connections?: number
+  /** The core that it comes from; else any of those that the load is on. */
+  readonly on?: string
 }
 
 export type Saturation = {
@@ -26,7 +28,7 @@ const graceSeconds = 30
 export async function saturate(
   scene: Bench,
   url: string,
-  { tokens, paths, connections = usualConnections }: Load,
+  { tokens, paths, connections = usualConnections, on }: Load,
   seconds: number,
 ): Promise<Saturation> {
   // Read from files: a Lua function cannot have so many constants.
@@ -35,10 +37,10 @@ export async function saturate(
   writeFileSync(file('tokens'), tokens.join('\n'))
   writeFileSync(file('paths'), paths.join('\n'))
   writeFileSync(file('load.lua'), luaScript(file('tokens'), file('paths')))
-  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s']
-  const made = await run('wrk', [...args, '-s', file('load.lua'), url], {
-    timeoutMs: (seconds + graceSeconds) * 1000,
-  })
+  const pinned = on === undefined ? [] : ['taskset', '-c', on]
+  const args = ['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s']
+  const [command = '', ...rest] = [...pinned, ...args, '-s', file('load.lua'), url]
+  const made = await run(command, rest, { timeoutMs: (seconds + graceSeconds) * 1000 })
   const result = /^RESULT (\d+) (\d+) (\d+)$/m.exec(made.stdout)
   if (result === null) throw new Error(`wrk: ${made.stdout}${made.stderr}`)
   const [, requests, micros, errors] = result.map(Number)
