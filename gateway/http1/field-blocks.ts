@@ -26,7 +26,7 @@ type Kept = { readonly lines: string; readonly block: FieldBlock }
 
 /**
  * By keys of our own: with a text as its key, a Map would first make it one of the texts that V8 has only once,
- * which takes longer than all else here. Of two blocks with the same key the later one is kept.
+ * which costs more than the search. Of two blocks with the same key the later one is kept.
  */
 export class FieldBlocks {
   #young = new Map<number, Kept>()

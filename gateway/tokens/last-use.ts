@@ -28,7 +28,7 @@ export type LastUseEvents = { failed?(error: unknown): void; recovered?(): void 
 
 type Entry = { -readonly [Key in keyof TokenUse]: TokenUse[Key] } & {
   writtenAt: number
-  /** Used since it was written. A Set of those would cost each use more than all else here. */
+  /** Used since it was written. A flag: a Set of them would cost each use another search. */
   isDue: boolean
   isForgotten: boolean
 }
