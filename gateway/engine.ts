@@ -4,6 +4,10 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { constants, getPriority, setPriority } from 'node:os'
 import { setFlagsFromString } from 'node:v8'
 
+/**
+ * Such as V8 reads each time: one that says in what form things are kept is wrong for those that are there already.
+ * With `--no-regexp-tier-up` one start in seventy ended with SIGSEGV, in a regular expression kept as bytecode.
+ */
 const flags = [
   // What a request makes is made young: V8 would learn from the few field lines that are kept to make those of
   // all requests old at once, and with them outlives all that they name, megabytes a second.
@@ -13,9 +17,6 @@ const flags = [
   // faults in its first five seconds, and 100 without).
   '--memory-reducer-gc-count=0',
   '--no-flush-bytecode',
-  // A regular expression is compiled once, and not first for an interpreter: that of Node for IPv6 addresses,
-  // which each listening socket needs, takes 3 ms so, and 12 otherwise.
-  '--no-regexp-tier-up',
 ]
 
 /** Nicer than the serving thread by so much, others have a tenth of its weight: sched(7). */
