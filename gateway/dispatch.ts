@@ -141,7 +141,7 @@ function bodyOf(
   inspected: ForwardedBody | undefined,
   form: Buffer | undefined,
 ): { readonly body: Readable | Buffer | null; readonly length: number | undefined } {
-  const whole = inspected?.body ?? form
+  const whole = inspected === undefined ? (form ?? body?.whole()) : inspected.body
   if (Buffer.isBuffer(whole)) return { body: whole, length: whole.length }
   if (inspected !== undefined) return { body: inspected.body, length: inspected.length }
   if (body !== undefined) return { body: body.rest(), length: body.length }

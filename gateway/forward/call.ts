@@ -89,11 +89,13 @@ export class Call implements Dispatcher.DispatchController, Writer {
     }
     if (Buffer.isBuffer(body) && body.length > 0) {
       if (body.length <= joinedBytesMax) {
-        socket.write(Buffer.concat([Buffer.from(head, 'latin1'), body]))
-      } else {
-        socket.write(head, 'latin1')
-        socket.write(body)
+        writeLater(this, head + body.toString('latin1'))
+        return
       }
+      socket.cork()
+      socket.write(head, 'latin1')
+      socket.write(body)
+      socket.uncork()
     } else {
       writeLater(this, head)
       return

@@ -12,6 +12,8 @@ export type FieldBlock = {
   readonly fields: readonly string[]
   /** `Connection: close` was sent. */
   readonly closes: boolean
+  /** Content-Length, in bytes. */
+  readonly length: number | undefined
   readonly facts: Facts
 }
 

@@ -1,5 +1,5 @@
-// The head of a plain request (RFC 9112 3, 5): HTTP/1.1, a path, no body, nothing that asks the connection to
-// change. It is read to the letter; whatever deviates in a byte is not plain, and left to the well-kept parser,
+// The head of a plain request (RFC 9112 3, 5): HTTP/1.1, a path, no body or one of a known length, nothing that
+// asks the connection to change. It is read to the letter; whatever deviates in a byte is not plain, and left to the well-kept parser,
 // which reads or refuses it. So this one decides nothing: what it takes, that one takes with the same meaning
 // (the tests compare them). Pure.
 
@@ -14,8 +14,11 @@ export type PlainHead = {
   readonly block: FieldBlock
 }
 
-/** They hardly ever have a body; one with a length or a coding is not plain either. */
-const plainMethods = ['GET', 'HEAD', 'DELETE', 'OPTIONS'] as const
+const plainMethods = ['GET', 'POST', 'PUT', 'PATCH', 'HEAD', 'DELETE', 'OPTIONS'] as const
+/** Of the others one with a length is not plain; with a coding none is. */
+const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
+/** Decimal, as it is usually written, and not beyond the integers that are safe. */
+const plainLength = /^(?:0|[1-9][0-9]{0,14})$/
 const version = ' HTTP/1.1'
 const slash = 0x2f
 const space = 0x20
@@ -38,7 +41,9 @@ export function readPlainHead(
   const lineEnd = targetEnd + version.length
   if (!isLineEnd(text, lineEnd)) return undefined
   const block = readBlock(text.slice(lineEnd + 2), fieldsMax, blocks)
-  return block && { method, target: text.slice(targetAt, targetEnd), block }
+  if (block === undefined) return undefined
+  if (block.length !== undefined && !methodsWithBody.has(method)) return undefined
+  return { method, target: text.slice(targetAt, targetEnd), block }
 }
 
 function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): FieldBlock | undefined {
@@ -47,6 +52,7 @@ function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): Field
   const fields = readFields(lines)
   if (fields === undefined || fields.length > 2 * fieldsMax) return undefined
   let closes = false
+  let length: number | undefined
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] as string
     if (!mayChangeMeaning(name)) continue
@@ -55,9 +61,13 @@ function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): Field
       const value = (fields[i + 1] as string).toLowerCase()
       if (value !== 'close' && value !== 'keep-alive') return undefined
       closes ||= value === 'close'
+    } else if (lower === 'content-length') {
+      const value = fields[i + 1] as string
+      if (length !== undefined || !plainLength.test(value)) return undefined
+      length = Number(value)
     } else if (unplain.has(lower)) return undefined
   }
-  const block = { fields, closes, facts: new Map() }
+  const block = { fields, closes, length, facts: new Map() }
   blocks.keep(lines, block)
   return block
 }
@@ -65,7 +75,6 @@ function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): Field
 const unplain: ReadonlySet<string> = new Set([
   'expect',
   'upgrade',
-  'content-length',
   'proxy-connection',
   'transfer-encoding',
 ])

@@ -1,11 +1,18 @@
 // The client's request body: taken chunk by chunk while a protocol looks at its start, then streamed, then,
 // after an early reply, read and dropped. Never holds more than one chunk that nobody asked for.
 
-import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { countForwarded } from '../collector.ts'
 import { GatewayError } from '../errors.ts'
 import type { RequestBody } from '../protocols/protocol.ts'
+
+/** Where a body comes from. */
+export type BodySource = {
+  /** What has come, and comes while it is not paused, is told by `take`, then `end` or `fail`. It begins paused. */
+  start(body: ClientBody): void
+  pause(): void
+  resume(): void
+}
 
 export class ClientBody implements RequestBody {
   readonly length: number | undefined
@@ -15,28 +22,26 @@ export class ClientBody implements RequestBody {
   due = false
   /** All of the body was received. */
   complete = false
-  #request: IncomingMessage | undefined
+  #source: BodySource | undefined
   #queue: Buffer[] = []
   #failure: Error | undefined
   #wake: (() => void) | undefined
   #out: Readable | undefined
   #dropped: ((bytes: number) => void) | undefined
 
-  /** Without a request the body is empty. */
-  constructor(request: IncomingMessage | undefined, length: number | undefined) {
-    this.#request = request
+  /** Without a source the body is empty. */
+  constructor(source: BodySource | undefined, length: number | undefined) {
+    this.#source = source
     this.length = length
-    if (request === undefined) {
-      this.complete = true
-      return
-    }
-    request.pause()
-    request.on('data', (chunk: Buffer) => this.#take(chunk))
-    request.on('end', () => this.#end())
-    request.on('error', (error) => this.fail(error))
-    request.on('close', () => {
-      if (!this.complete) this.fail(new GatewayError('bad_request', 'the client left'))
-    })
+    if (source === undefined) this.complete = true
+    else source.start(this)
+  }
+
+  /** All of it, where it has come in one piece and nobody has taken of it. It is taken then. */
+  whole(): Buffer | undefined {
+    return this.complete && this.#queue.length === 1 && this.#queue[0]?.length === this.bytes
+      ? this.#queue.pop()
+      : undefined
   }
 
   async next(): Promise<Buffer | undefined> {
@@ -66,7 +71,7 @@ export class ClientBody implements RequestBody {
         // After `drop` the rest is read on, whoever let go of this stream.
         if (body.#out === out) {
           body.#out = undefined
-          body.#request?.pause()
+          body.#source?.pause()
           body.due = false
         }
         callback(error)
@@ -82,7 +87,7 @@ export class ClientBody implements RequestBody {
     this.#queue.length = 0
     this.#dropped = dropped
     if (this.complete || this.#failure !== undefined) dropped(0)
-    else this.#request?.resume()
+    else this.#source?.resume()
   }
 
   /** Ends the body early: readers get the error. */
@@ -97,10 +102,11 @@ export class ClientBody implements RequestBody {
 
   #ask(): void {
     this.due = true
-    this.#request?.resume()
+    this.#source?.resume()
   }
 
-  #take(chunk: Buffer): void {
+  /** From the source: a chunk has come. */
+  take(chunk: Buffer): void {
     this.bytes += chunk.length
     this.due = false
     countForwarded(chunk.length)
@@ -110,15 +116,16 @@ export class ClientBody implements RequestBody {
     }
     if (this.#out !== undefined) {
       if (this.#out.push(chunk)) this.due = true
-      else this.#request?.pause()
+      else this.#source?.pause()
       return
     }
     this.#queue.push(chunk)
-    this.#request?.pause()
+    this.#source?.pause()
     this.#wakeUp()
   }
 
-  #end(): void {
+  /** From the source: that was all. */
+  end(): void {
     if (this.#failure !== undefined) return
     this.complete = true
     this.due = false
@@ -132,4 +139,8 @@ export class ClientBody implements RequestBody {
     this.#wake = undefined
     wake?.()
   }
+}
+
+export function clientLeft(): GatewayError {
+  return new GatewayError('bad_request', 'the client left')
 }

@@ -11,7 +11,7 @@ import { fieldValue } from '../protocols/fields.ts'
 import type { Reply } from '../protocols/protocol.ts'
 import type { Grant } from '../tokens/grant.ts'
 import type { TokenRecord } from '../tokens/token.ts'
-import type { ClientBody } from './body.ts'
+import type { BodySource, ClientBody } from './body.ts'
 import { makeRequestId } from './request-id.ts'
 
 /** A client that is to have read its reply before it sends on is not waited for longer than it is silent so long. */
@@ -67,8 +67,8 @@ export class Exchange {
   readonly startedAt = performance.now()
   /** Of the connection's peer, or as a trusted proxy tells it. */
   address = ''
-  /** Where a body comes from; a plain request has none. */
-  incoming: IncomingMessage | undefined
+  /** Where a body comes from, if one comes. */
+  incoming: BodySource | undefined
   body: ClientBody | undefined
   /** `Expect: 100-continue` was sent and not answered yet. */
   awaitsContinue = false

@@ -8,6 +8,7 @@ import { GatewayError } from '../errors.ts'
 import { createServer, makeServerResponse } from '../node-http.ts'
 import { fieldValue } from '../protocols/fields.ts'
 import { buildTrustedProxies, type TrustedProxies } from './address.ts'
+import { type BodySource, clientLeft } from './body.ts'
 import { Exchange } from './exchange.ts'
 import { noHead, readParserError } from './parser-error.ts'
 import { PlainConnections } from './plain-connections.ts'
@@ -177,7 +178,7 @@ export class Listener {
   #begin(req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean): void {
     this.#inTurn(req.socket, () => {
       const exchange = new Exchange(req, res)
-      exchange.incoming = req
+      exchange.incoming = sourceOf(req)
       exchange.awaitsContinue = awaitsContinue
       this.#serve(exchange)
     })
@@ -212,7 +213,7 @@ export class Listener {
       this.#ended(exchange)
       if (!res.writableFinished && exchange.status !== 101) {
         exchange.gone = true
-        exchange.abort(new GatewayError('bad_request', 'the client left'))
+        exchange.abort(clientLeft())
       }
       if (this.#draining && !req.socket.destroyed) exchange.limitIdle(checkIntervalMs)
     })
@@ -293,6 +294,23 @@ export class Listener {
       // The event comes once: the wait is the upstream's, which has its own limit.
       socket.setTimeout(socket.timeout ?? 0)
     }
+  }
+}
+
+/** The body that node:http reads. */
+function sourceOf(request: IncomingMessage): BodySource {
+  return {
+    start: (body) => {
+      request.pause()
+      request.on('data', (chunk: Buffer) => body.take(chunk))
+      request.on('end', () => body.end())
+      request.on('error', (error) => body.fail(error))
+      request.on('close', () => {
+        if (!body.complete) body.fail(clientLeft())
+      })
+    },
+    pause: () => request.pause(),
+    resume: () => request.resume(),
   }
 }
 

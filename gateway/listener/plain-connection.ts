@@ -8,10 +8,14 @@ import { workLater } from '../cohort.ts'
 import type { FieldBlocks } from '../http1/field-blocks.ts'
 import { readPlainHead } from '../http1/plain-head.ts'
 import { Exchange } from './exchange.ts'
+import { PlainBody } from './plain-body.ts'
 import { PlainReply } from './plain-reply.ts'
 import { sharedBuffer, shareReads, unshareReads } from './shared-read.ts'
 
 const headEnd = '\r\n\r\n'
+const nothing = Buffer.alloc(0)
+/** Where more was read at once, a body is not looked at as a text. */
+const textBytesMax = 4 * 1024
 /** What a client may send ahead while a request of its is served; beyond it, it is not read. */
 const aheadBytesMax = 16 * 1024
 
@@ -38,6 +42,10 @@ export class PlainConnection {
   #reply: PlainReply | undefined
   /** Was read, and is still to be looked at. */
   #held: string | undefined
+  /** What came behind it, where that is not in it. */
+  #heldBody: Buffer = nothing
+  /** Of the request under way, until all of it has come. */
+  #body: PlainBody | undefined
   #ahead: Buffer[] = []
   #aheadBytes = 0
   #bytesPassed = 0
@@ -78,7 +86,7 @@ export class PlainConnection {
   }
 
   readonly #takeShared = (bytes: number): boolean => {
-    if (this.isBusy || bytes > this.#host.headBytesMax) {
+    if (this.isBusy || bytes > textBytesMax) {
       this.#take(Buffer.from(sharedBuffer.subarray(0, bytes)))
     } else {
       this.#hold(sharedBuffer.toString('latin1', 0, bytes))
@@ -87,15 +95,32 @@ export class PlainConnection {
   }
 
   readonly #take = (chunk: Buffer): void => {
-    if (this.isBusy) {
-      this.#ahead.push(chunk)
-      this.#aheadBytes += chunk.length
-      if (this.#aheadBytes > aheadBytesMax) this.socket.pause()
-    } else if (chunk.length > this.#host.headBytesMax) {
+    if (this.#body !== undefined) this.#takeBody(this.#body, chunk)
+    else if (this.isBusy) this.#keepAhead(chunk)
+    else if (chunk.length <= textBytesMax) this.#hold(chunk.toString('latin1'))
+    else this.#takeLarge(chunk)
+  }
+
+  #takeLarge(chunk: Buffer): void {
+    const at = chunk.indexOf(headEnd, 0, 'latin1') + headEnd.length
+    if (at < headEnd.length || at > this.#host.headBytesMax) {
       this.#handOver(chunk)
-    } else {
-      this.#hold(chunk.toString('latin1'))
+      return
     }
+    this.#heldBody = chunk.subarray(at)
+    this.#hold(chunk.toString('latin1', 0, at))
+  }
+
+  #takeBody(body: PlainBody, chunk: Buffer): void {
+    const behind = body.take(chunk)
+    if (body.isWhole && this.#body === body) this.#body = undefined
+    if (behind !== undefined) this.#keepAhead(behind)
+  }
+
+  #keepAhead(chunk: Buffer): void {
+    this.#ahead.push(chunk)
+    this.#aheadBytes += chunk.length
+    if (this.#aheadBytes > aheadBytesMax) this.socket.pause()
   }
 
   #hold(text: string): void {
@@ -106,13 +131,22 @@ export class PlainConnection {
   /** Serves what was read. */
   work(): void {
     const text = this.#held as string
+    const heldBody = this.#heldBody
     this.#held = undefined
+    this.#heldBody = nothing
     if (this.socket.destroyed) return
-    const isOneHead = text.indexOf(headEnd) === text.length - headEnd.length
-    const { fieldsMax, blocks } = this.#host
-    const head = isOneHead ? readPlainHead(text, fieldsMax, blocks) : undefined
-    if (head === undefined) {
-      this.#handOver(Buffer.from(text, 'latin1'))
+    const { fieldsMax, headBytesMax, blocks } = this.#host
+    const end = text.indexOf(headEnd) + headEnd.length
+    const hasHead = end >= headEnd.length && end <= headBytesMax
+    const head = hasHead
+      ? readPlainHead(end === text.length ? text : text.slice(0, end), fieldsMax, blocks)
+      : undefined
+    const length = head?.block.length ?? 0
+    const bytesSent = text.length - end + heldBody.length
+    // Of a body more may have been read since.
+    const bytesAhead = length > 0 ? this.#aheadBytes : 0
+    if (head === undefined || bytesSent + bytesAhead > length) {
+      this.#handOver(Buffer.from(text, 'latin1'), heldBody)
       return
     }
     const isHead = head.method === 'HEAD'
@@ -124,21 +158,40 @@ export class PlainConnection {
       url: head.target,
       httpVersion: '1.1',
       rawHeaders: head.block.fields,
-      headers: noHeaders,
+      headers: head.block.length === undefined ? noHeaders : { 'content-length': `${length}` },
       socket: this.socket,
       complete: true,
       facts: head.block.facts,
     }
     const exchange = new Exchange(request, reply, this)
+    if (length > 0) {
+      const first = heldBody.length > 0 ? heldBody : Buffer.from(text.slice(end), 'latin1')
+      exchange.incoming = this.#awaitBody(length, first)
+    }
     reply.on('close', () => this.#ended(reply))
     this.#host.serve(exchange)
   }
 
+  #awaitBody(length: number, first: Buffer): PlainBody {
+    const read = [first, ...this.#ahead]
+    if (read.length > 1) {
+      this.#ahead = []
+      this.#aheadBytes = 0
+      this.socket.resume()
+    }
+    const body = new PlainBody(this.socket, length, read)
+    if (!body.isWhole) this.#body = body
+    return body
+  }
+
   #ended(reply: PlainReply): void {
     this.#reply = undefined
+    const isUnread = this.#body !== undefined
+    this.#body = undefined
     const { socket } = this
     if (socket.destroyed) return
-    if (!reply.writableFinished || reply.closes) {
+    // What is left of a body must not be read as a request.
+    if (!reply.writableFinished || reply.closes || isUnread) {
       socket.destroySoon()
       return
     }
@@ -157,7 +210,11 @@ export class PlainConnection {
 
   readonly #drained = (): void => this.#reply?.drained()
 
-  readonly #closed = (): void => this.#reply?.closed()
+  readonly #closed = (): void => {
+    const body = this.#body
+    this.#reply?.closed()
+    body?.fail()
+  }
 }
 
 /** Those that say how a body is framed, or expect something: a plain request has none of them. */

@@ -1,6 +1,10 @@
 // Plain requests and others on one connection: whichever way a request is read, its client sees the same.
 
+import { createHash, randomBytes } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import fc from 'fast-check'
 import t from 'tap'
+import { cut, places, search } from '../search.ts'
 import { startGateway } from '../servers/gateway.ts'
 import { connect, wholeReplyBytes } from '../servers/raw-client.ts'
 import { until } from '../servers/ready.ts'
@@ -73,6 +77,8 @@ t.test('the kinds follow each other on one connection', async (t) => {
     writeRequest('DELETE /public/plain'),
     writeRequest('PUT /public/plain', ['Content-Length: 2'], 'hi'),
     plain,
+    writeRequest('PUT /public/plain', ['Content-Length: 02'], 'hi'),
+    writeRequest('POST /public/plain'),
     other,
     plain,
   ]
@@ -92,6 +98,82 @@ t.test('a head that comes in two pieces is read', async (t) => {
   await new Promise((resolve) => setImmediate(resolve))
   connection.write(plain.slice(20))
   await until('the second', () => connection.received().match(/200 OK/g)?.length === 2 || undefined)
+  t.pass()
+})
+
+t.test(
+  'a body arrives whole however its request was cut, and the next request behind it',
+  async (t) => {
+    const sizes = fc.constantFrom(1, 300, 4_000, 5_000, 70_000, 100_000, 300_000)
+    let made = 0
+    await search(
+      60,
+      fc.asyncProperty(sizes, places, fc.boolean(), fc.boolean(), async (size, at, ahead, slow) => {
+        const [target, behind] = [`/public/body-${++made}`, `/public/behind-${made}`]
+        const body = randomBytes(size)
+        const head = writeRequest(`PUT ${target}`, [`Content-Length: ${size}`])
+        const request = Buffer.concat([
+          Buffer.from(head),
+          body,
+          Buffer.from(ahead ? writeRequest(`GET ${behind}`) : ''),
+        ])
+        const connection = await connect(gateway.url)
+        for (const piece of cut(request, at)) {
+          connection.write(piece)
+          if (slow && at.length < 5) await wait(1)
+        }
+        const replies = (text: string): number => text.split('HTTP/1.1 200 ').length - 1
+        const replied = (count: number): Promise<unknown> => {
+          const what = `${count} replies to ${size} bytes, cut at ${at}`
+          return until(what, () => replies(connection.received()) === count || undefined, 3_000)
+        }
+        await replied(ahead ? 2 : 1)
+        if (!ahead) connection.write(writeRequest(`GET ${behind}`))
+        await replied(2)
+        connection.close()
+        const got = upstream.requests.filter(({ target: one }) => one === target || one === behind)
+        const sha256 = createHash('sha256').update(body).digest('hex')
+        const seen = got.map((one) => [one.target, one.bodyBytes, one.values('content-length')])
+        const expected = [
+          [target, size, [`${size}`]],
+          [behind, 0, []],
+        ]
+        if (JSON.stringify(seen) !== JSON.stringify(expected) || got[0]?.bodySha256 !== sha256) {
+          throw new Error(`${size} bytes: the upstream saw ${JSON.stringify(seen)}`)
+        }
+      }),
+    )
+    t.ok(made > 0)
+  },
+)
+
+t.test('what is left of a refused body is never a request', async (t) => {
+  const hidden = writeRequest('GET /public/hidden')
+  for (const filler of [0, 5_000, 100_000]) {
+    const length = filler + 2 * hidden.length
+    // With a zero first the length is node:http's.
+    for (const declared of [`${length}`, `0${length}`]) {
+      const connection = await connect(gateway.url)
+      connection.write(writeRequest('PUT /nowhere', [`Content-Length: ${declared}`]))
+      connection.write('x'.repeat(filler))
+      await connection.receive('the refusal', (text) => /^HTTP\/1\.1 404 /.test(text))
+      connection.write(hidden)
+      connection.write(hidden)
+      const all = await connection.receiveAll()
+      t.match(all, /\r\nConnection: close\r\n/)
+      t.equal(all.split('HTTP/1.1 ').length, 2, 'one reply')
+    }
+  }
+  t.notOk(upstream.requests.some(({ target }) => target === '/public/hidden'))
+})
+
+t.test('a refused body that came whole leaves the connection open', async (t) => {
+  const connection = await connect(gateway.url)
+  t.teardown(() => connection.close())
+  connection.write(writeRequest('PUT /nowhere', [], 'hi'))
+  await connection.receive('the refusal', (text) => /^HTTP\/1\.1 404 /.test(text))
+  connection.write(plain)
+  await connection.receive('the next reply', (text) => /HTTP\/1\.1 200 /.test(text))
   t.pass()
 })
 

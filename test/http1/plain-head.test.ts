@@ -1,5 +1,5 @@
-// The reader of plain heads (gateway/http1/plain-head.ts): what it takes node:http takes too, as a request
-// without a body, with the same method, target and fields. It may leave more to node:http, never less.
+// The reader of plain heads (gateway/http1/plain-head.ts): what it takes node:http takes too, with the same
+// method, target, fields and length of the body. It may leave more to node:http, never less.
 
 import http from 'node:http'
 import net, { type AddressInfo } from 'node:net'
@@ -59,9 +59,9 @@ t.test('what it takes node:http takes, with the same meaning', async (t) => {
       if (plain === undefined) return
       taken++
       const { method, target } = plain
-      const { fields, closes } = plain.block
-      const mine = { method, target, fields, body: 0, closes }
-      const theirs = await readByNode(text)
+      const { fields, closes, length = 0 } = plain.block
+      const mine = { method, target, fields, body: length, closes }
+      const theirs = await readByNode(text + 'x'.repeat(length))
       if (JSON.stringify(theirs) === JSON.stringify(mine)) return
       throw new Error(`${JSON.stringify(mine)}, but node:http ${JSON.stringify(theirs)}`)
     }),
@@ -76,18 +76,41 @@ t.test('a usual request is plain', (t) => {
   t.match(readPlainHead(text, fieldsMax, blocks), {
     method: 'GET',
     target: '/api/devices/7?full=1',
-    block: { closes: false },
+    block: { closes: false, length: undefined },
   })
   t.end()
 })
 
+t.test('so is one with a body of a known length', (t) => {
+  for (const [sent, length] of [
+    ['7', 7],
+    ['0', 0],
+    [' 123456789012345\t', 123_456_789_012_345],
+  ] as const) {
+    const text = `PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length:${sent}\r\n\r\n`
+    t.match(readPlainHead(text, fieldsMax, blocks), { method: 'PUT', block: { length } })
+  }
+  t.end()
+})
+
 for (const [sentence, text] of [
-  ['a body may follow', 'GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n'],
+  ['no body is expected', 'GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n'],
+  ['a length has a zero first', 'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\n\r\n'],
+  ['a length has a sign', 'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n'],
+  ['a length is not safe', `PUT / HTTP/1.1\r\nContent-Length: 1${'0'.repeat(15)}\r\n\r\n`],
+  [
+    'there are two lengths',
+    'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n',
+  ],
+  [
+    'a length has a coding beside it',
+    'PUT / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n',
+  ],
   ['a body follows', 'DELETE / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'],
   ['it waits for a 100', 'GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n'],
   ['it asks for another protocol', 'GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n'],
   ['Connection names a field', 'GET / HTTP/1.1\r\nHost: a\r\nConnection: x-a\r\n\r\n'],
-  ['the method is an unusual one', 'PUT / HTTP/1.1\r\nHost: a\r\n\r\n'],
+  ['the method is an unusual one', 'PURGE / HTTP/1.1\r\nHost: a\r\n\r\n'],
   ['HTTP/1.0', 'GET / HTTP/1.0\r\nHost: a\r\n\r\n'],
   ['the target is absolute', 'GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n'],
   ['there are too many fields', `GET / HTTP/1.1\r\n${'A: b\r\n'.repeat(101)}\r\n`],

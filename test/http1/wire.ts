@@ -22,6 +22,7 @@ const value = mostly(
 const framing = fc.constantFrom(
   'Content-Length: 0',
   'Content-Length: 5',
+  'Content-Length: 05',
   'content-length:5',
   'Content-Length: 5 ',
   'Content-Length: +5',
@@ -110,7 +111,10 @@ export const replies: fc.Arbitrary<string> = fc
 
 const requestLine = fc
   .tuple(
-    mostly(['GET', 'HEAD', 'DELETE', 'OPTIONS'], ['POST', 'get', 'G T', 'CONNECT', '']),
+    mostly(
+      ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST', 'PUT', 'PATCH'],
+      ['PURGE', 'get', 'G T', 'CONNECT', ''],
+    ),
     mostly([' '], ['  ', '\t', '']),
     mostly(
       ['/', '/a?b=c', '/a#b', '/%zz', '/"<>^`{|}'],
