@@ -9,7 +9,7 @@ import { benchName, missingPrograms } from './install.ts'
 import { latency } from './latency.ts'
 import { type Options, readOptions, usage } from './options.ts'
 import { printTable, printVerdict, type Report } from './report.ts'
-import { requests } from './requests.ts'
+import { requests, writes } from './requests.ts'
 import { writeResults } from './results.ts'
 import { openScene } from './scene.ts'
 import type { Effort, Section } from './section.ts'
@@ -18,6 +18,7 @@ import { workers } from './workers.ts'
 
 const sections: readonly Section[] = [
   requests,
+  writes,
   latency,
   bodies,
   routes,

@@ -1,5 +1,5 @@
-// Small requests at saturation, 64 connections, a thousand tokens: CPU time of the process under test for
-// each request, and how many it takes a second.
+// Small requests at saturation, 64 connections: CPU time of the process under test for each request, and how many
+// it takes a second.
 
 import { residentBytes } from './cpu.ts'
 import { caddy } from './peers/caddy.ts'
@@ -9,9 +9,9 @@ import { nginxAlone, nginxAuthRequest, nginxLua } from './peers/nginx.ts'
 import { fastifyProxy, httpProxy3 } from './peers/node.ts'
 import type { Peer } from './peers/peer.ts'
 import { scopegate } from './peers/scopegate.ts'
-import type { Verdict } from './report.ts'
+import type { Report, Verdict } from './report.ts'
 import type { Bench } from './scene.ts'
-import type { Section } from './section.ts'
+import type { Effort, Section } from './section.ts'
 import { ratio, type Spread, spread } from './statistics.ts'
 import { inShortRounds, inTurn, measureRequests, warmUp } from './turns.ts'
 import type { Load } from './wrk.ts'
@@ -42,6 +42,8 @@ const goals = new Map<Peer, number>([
 ])
 
 const pathsCount = 1_000
+/** Of a small request that writes, such as one with a few fields in JSON. */
+const bodyBytes = 300
 
 /** A thousand items, each asked for with a token of its own. */
 export function itemsLoad(scene: Bench): Load {
@@ -52,65 +54,81 @@ export function itemsLoad(scene: Bench): Load {
 export const requests: Section = {
   name: 'requests',
   title: 'Small requests: 600 bytes, 64 connections, 1,000 tokens, at saturation',
-  measure: async (scene, effort) => {
-    const short = inShortRounds(effort)
-    const peers = effort.quick ? fewPeers : allPeers
-    const load = itemsLoad(scene)
-    const measured = await inTurn(scene, peers, short.rounds, {
-      warmUp: async (running, peer) => {
-        await checkPeer(scene, peer, running)
-        await warmUp(scene, running, load, effort.warmUpSeconds)
-      },
-      measure: async (running) => ({
-        ...(await measureRequests(scene, running, load, short)),
-        residentMiB: residentBytes(running.groups) / 2 ** 20,
-      }),
-    })
-    const cpu = (peer: Peer): number[] => measured.get(peer)!.map(({ cpuMicros }) => cpuMicros)
-    const verdicts: Verdict[] = peers
-      .filter((peer) => peer !== scopegate)
-      .map((peer) => {
-        const goal = goals.get(peer)
-        return {
-          what: `CPU per request, Scopegate to ${peer.name}`,
-          value: ratio(cpu(scopegate), cpu(peer)),
-          unit: 'x',
-          ...(goal !== undefined && { goal }),
-        }
-      })
-    const figures: RequestsFigures = Object.fromEntries(
-      [...measured].map(([peer, list]) => [
-        peer.name,
-        {
-          does: peer.does,
-          decides: peer.decides,
-          cpuMicros: spread(cpu(peer)),
-          perSecond: spread(list.map(({ perSecond }) => perSecond)),
-          residentMiB: list.at(-1)!.residentMiB,
-        },
-      ]),
-    )
-    const rows = peers.map((peer) => {
-      const { cpuMicros, perSecond, residentMiB } = figures[peer.name]!
-      return [
-        peer.name,
-        cpuMicros.median.toFixed(1),
-        `${cpuMicros.lowest.toFixed(1)}-${cpuMicros.highest.toFixed(1)}`,
-        perSecond.median.toFixed(0),
-        residentMiB.toFixed(0),
-        ratio(cpu(scopegate), cpu(peer)).toFixed(2),
-        peer.decides ? peer.does : `no decision: ${peer.does}`,
-      ]
-    })
-    const head = [
-      '',
-      'CPU us/request',
-      'of rounds',
-      'requests/s',
-      'MiB',
-      'Scopegate is',
-      'what it does',
-    ]
-    return { tables: [{ head, rows }], verdicts, figures }
+  measure: (scene, effort) =>
+    measure(scene, effort, effort.quick ? fewPeers : allPeers, itemsLoad(scene)),
+}
+
+export const writes: Section = {
+  name: 'writes',
+  title: `Small requests with a body: PUT of ${bodyBytes} bytes, 64 connections, one token, at saturation`,
+  measure: (scene, effort) => {
+    const body = 'x'.repeat(bodyBytes)
+    return measure(scene, effort, fewPeers, { tokens: [scene.writer], paths: ['/api/sink'], body })
   },
+}
+
+/** The peers in turn, under that load. */
+async function measure(
+  scene: Bench,
+  effort: Effort,
+  peers: readonly Peer[],
+  load: Load,
+): Promise<Report> {
+  const short = inShortRounds(effort)
+  const measured = await inTurn(scene, peers, short.rounds, {
+    warmUp: async (running, peer) => {
+      await checkPeer(scene, peer, running)
+      await warmUp(scene, running, load, effort.warmUpSeconds)
+    },
+    measure: async (running) => ({
+      ...(await measureRequests(scene, running, load, short)),
+      residentMiB: residentBytes(running.groups) / 2 ** 20,
+    }),
+  })
+  const cpu = (peer: Peer): number[] => measured.get(peer)!.map(({ cpuMicros }) => cpuMicros)
+  const verdicts: Verdict[] = peers
+    .filter((peer) => peer !== scopegate)
+    .map((peer) => {
+      const goal = goals.get(peer)
+      return {
+        what: `CPU per ${load.body === undefined ? 'request' : 'PUT'}, Scopegate to ${peer.name}`,
+        value: ratio(cpu(scopegate), cpu(peer)),
+        unit: 'x',
+        ...(goal !== undefined && { goal }),
+      }
+    })
+  const figures: RequestsFigures = Object.fromEntries(
+    [...measured].map(([peer, list]) => [
+      peer.name,
+      {
+        does: peer.does,
+        decides: peer.decides,
+        cpuMicros: spread(cpu(peer)),
+        perSecond: spread(list.map(({ perSecond }) => perSecond)),
+        residentMiB: list.at(-1)!.residentMiB,
+      },
+    ]),
+  )
+  const rows = peers.map((peer) => {
+    const { cpuMicros, perSecond, residentMiB } = figures[peer.name]!
+    return [
+      peer.name,
+      cpuMicros.median.toFixed(1),
+      `${cpuMicros.lowest.toFixed(1)}-${cpuMicros.highest.toFixed(1)}`,
+      perSecond.median.toFixed(0),
+      residentMiB.toFixed(0),
+      ratio(cpu(scopegate), cpu(peer)).toFixed(2),
+      peer.decides ? peer.does : `no decision: ${peer.does}`,
+    ]
+  })
+  const head = [
+    '',
+    'CPU us/request',
+    'of rounds',
+    'requests/s',
+    'MiB',
+    'Scopegate is',
+    'what it does',
+  ]
+  return { tables: [{ head, rows }], verdicts, figures }
 }

@@ -9,6 +9,8 @@ import { type Bench, tokenField } from './scene.ts'
 export type Load = {
   readonly tokens: readonly string[]
   readonly paths: readonly string[]
+  /** Sent with PUT; else it is GET. */
+  readonly body?: string
   /** 64 unless it says otherwise. */
   readonly connections?: number
   /** The core that it comes from; else any of those that the load is on. */
@@ -28,7 +30,7 @@ const graceSeconds = 30
 export async function saturate(
   scene: Bench,
   url: string,
-  { tokens, paths, connections = usualConnections, on }: Load,
+  { tokens, paths, body, connections = usualConnections, on }: Load,
   seconds: number,
 ): Promise<Saturation> {
   // Read from files: a Lua function cannot have so many constants.
@@ -36,7 +38,8 @@ export async function saturate(
   const file = (name: string): string => join(folder, name)
   writeFileSync(file('tokens'), tokens.join('\n'))
   writeFileSync(file('paths'), paths.join('\n'))
-  writeFileSync(file('load.lua'), luaScript(file('tokens'), file('paths')))
+  writeFileSync(file('body'), body ?? '')
+  writeFileSync(file('load.lua'), luaScript(body === undefined ? 'GET' : 'PUT', file))
   const pinned = on === undefined ? [] : ['taskset', '-c', on]
   const args = ['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s']
   const [command = '', ...rest] = [...pinned, ...args, '-s', file('load.lua'), url]
@@ -48,7 +51,7 @@ export async function saturate(
   return { requests: requests!, seconds: micros! / 1e6 }
 }
 
-function luaScript(tokens: string, paths: string): string {
+function luaScript(method: 'GET' | 'PUT', file: (name: string) => string): string {
   return `
 local function lines(file)
   local list = {}
@@ -58,11 +61,13 @@ end
 local requests = {}
 local at = 0
 init = function()
-  local tokens, paths = lines("${tokens}"), lines("${paths}")
+  local tokens, paths = lines("${file('tokens')}"), lines("${file('paths')}")
+  local body = io.open("${file('body')}"):read("a")
+  if body == "" then body = nil end
   for i = 1, math.max(#tokens, #paths) do
-    requests[i] = wrk.format("GET", paths[(i - 1) % #paths + 1], {
+    requests[i] = wrk.format("${method}", paths[(i - 1) % #paths + 1], {
       ["${tokenField}"] = tokens[(i - 1) % #tokens + 1],
-      ["User-Agent"] = "curl/8.5.0", ["Accept"] = "*/*" })
+      ["User-Agent"] = "curl/8.5.0", ["Accept"] = "*/*" }, body)
   end
 end
 request = function()
