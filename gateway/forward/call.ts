@@ -7,6 +7,7 @@ import { performance } from 'node:perf_hooks'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { type Writer, writeLater } from '../cohort.ts'
+import { BodyStream } from '../listener/body.ts'
 import { expectsBody } from './expects-body.ts'
 import type { ConnectionAware, SentRequest } from './transport.ts'
 
@@ -133,13 +134,31 @@ export class Call implements Dispatcher.DispatchController, Writer {
       if (!this.hasHead) carrier.deadline = Number.POSITIVE_INFINITY
       body.resume()
     }
-    body.on('data', (chunk: Buffer) => {
-      if (this.#carrier === undefined || chunk.length === 0) return
+    /** Is it still to be sent? */
+    const counts = (chunk: Buffer): boolean => {
+      if (this.#carrier === undefined || chunk.length === 0) return false
       bytes += chunk.length
-      if (length !== undefined && bytes > length) {
-        carrier.fail(lengthMismatch())
-        return
+      if (length === undefined || bytes <= length) return true
+      carrier.fail(lengthMismatch())
+      return false
+    }
+    if (length !== undefined && body instanceof BodyStream) {
+      const taken = (): void => {
+        if (this.#carrier === undefined) return
+        if (!this.hasHead) carrier.deadline = Number.POSITIVE_INFINITY
+        body.taken()
       }
+      body.direct = (chunk) => {
+        if (!counts(chunk)) return true
+        socket.write(chunk)
+        if (socket.writableLength === 0) return true
+        if (!this.hasHead) this.#awaitHead(carrier)
+        socket.write('', taken)
+        return false
+      }
+    }
+    body.on('data', (chunk: Buffer) => {
+      if (!counts(chunk)) return
       const mayGoOn = length === undefined ? writeChunk(socket, chunk) : socket.write(chunk)
       if (mayGoOn) return
       body.pause()

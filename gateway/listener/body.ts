@@ -14,6 +14,16 @@ export type BodySource = {
   resume(): void
 }
 
+/** What is left of a body. Who takes each chunk at once may have them without the stream between. */
+export class BodyStream extends Readable {
+  /**
+   * While the stream flows and holds nothing, chunks may come here in place of `data`. False: the chunk is in use
+   * until `taken` is called, and no other comes.
+   */
+  direct: ((chunk: Buffer) => boolean) | undefined
+  taken: () => void = () => {}
+}
+
 export class ClientBody implements RequestBody {
   readonly length: number | undefined
   /** Bytes received. */
@@ -26,7 +36,7 @@ export class ClientBody implements RequestBody {
   #queue: Buffer[] = []
   #failure: Error | undefined
   #wake: (() => void) | undefined
-  #out: Readable | undefined
+  #out: BodyStream | undefined
   #dropped: ((bytes: number) => void) | undefined
 
   /** Without a source the body is empty. */
@@ -57,10 +67,10 @@ export class ClientBody implements RequestBody {
     }
   }
 
-  rest(first: readonly Buffer[] = []): Readable {
+  rest(first: readonly Buffer[] = []): BodyStream {
     const body = this
     const pending = [...first, ...this.#queue.splice(0)]
-    const out = new Readable({
+    const out = new BodyStream({
       read() {
         while (pending.length > 0) if (!out.push(pending.shift())) return
         if (body.complete) out.push(null)
@@ -77,8 +87,16 @@ export class ClientBody implements RequestBody {
         callback(error)
       },
     })
+    out.taken = () => {
+      if (body.#out === out && !body.complete) body.#ask()
+    }
     this.#out = out
     return out
+  }
+
+  /** A long part would be taken from the buffer that it was read into. */
+  get isDirect(): boolean {
+    return this.#out?.direct !== undefined
   }
 
   /** Reads what is left and drops it; `dropped` hears of each chunk's size, and of the end as 0. */
@@ -105,23 +123,35 @@ export class ClientBody implements RequestBody {
     this.#source?.resume()
   }
 
-  /** From the source: a chunk has come. */
-  take(chunk: Buffer): void {
+  /**
+   * From the source: a chunk has come. One that is `lent` is the source's again when this returns true; else when
+   * the source is resumed, or never where the body ends with it.
+   */
+  take(chunk: Buffer, isLent = false): boolean {
     this.bytes += chunk.length
     this.due = false
-    countForwarded(chunk.length)
     if (this.#dropped !== undefined) {
       this.#dropped(chunk.length)
-      return
+      return true
     }
-    if (this.#out !== undefined) {
-      if (this.#out.push(chunk)) this.due = true
+    const out = this.#out
+    if (isLent && out?.direct !== undefined && out.readableFlowing && out.readableLength === 0) {
+      const isTaken = out.direct(chunk)
+      if (isTaken) this.due = true
       else this.#source?.pause()
-      return
+      return isTaken
     }
-    this.#queue.push(chunk)
+    countForwarded(chunk.length)
+    const own = isLent ? Buffer.from(chunk) : chunk
+    if (out !== undefined) {
+      if (out.push(own)) this.due = true
+      else this.#source?.pause()
+      return true
+    }
+    this.#queue.push(own)
     this.#source?.pause()
     this.#wakeUp()
+    return true
   }
 
   /** From the source: that was all. */

@@ -3,6 +3,9 @@
 import type { Socket } from 'node:net'
 import { type BodySource, type ClientBody, clientLeft } from './body.ts'
 
+/** Bytes that are still to come. */
+const ownBufferFrom = 512 * 1024
+
 export class PlainBody implements BodySource {
   readonly #socket: Socket
   /** Bytes that are still to come. */
@@ -11,6 +14,7 @@ export class PlainBody implements BodySource {
   #read: readonly Buffer[]
   #body: ClientBody | undefined
   #isPaused = false
+  #isLent = false
 
   /** `read` is no longer than the body. */
   constructor(socket: Socket, length: number, read: readonly Buffer[]) {
@@ -23,6 +27,16 @@ export class PlainBody implements BodySource {
   /** All of it was read. */
   get isWhole(): boolean {
     return this.#left === 0
+  }
+
+  /** The last chunk that was lent is still in use. */
+  get isLent(): boolean {
+    return this.#isLent
+  }
+
+  /** So long, and taken in such a way, that a buffer of its own is worth it. */
+  get wantsBuffer(): boolean {
+    return this.#left >= ownBufferFrom && this.#body?.isDirect === true
   }
 
   start(body: ClientBody): void {
@@ -42,15 +56,16 @@ export class PlainBody implements BodySource {
   resume(): void {
     if (!this.#isPaused) return
     this.#isPaused = false
+    this.#isLent = false
     this.#socket.resume()
   }
 
-  /** What was read next. Returns what is behind the body. */
-  take(bytes: Buffer): Buffer | undefined {
+  /** What was read next, `isLent`: into a buffer of its own. Returns what is behind the body. */
+  take(bytes: Buffer, isLent = false): Buffer | undefined {
     const { length } = bytes
     const own = length > this.#left ? bytes.subarray(0, this.#left) : bytes
     this.#left -= own.length
-    this.#body?.take(own)
+    this.#isLent = this.#body?.take(own, isLent) === false
     if (this.#left === 0) this.#body?.end()
     return length > own.length ? bytes.subarray(own.length) : undefined
   }

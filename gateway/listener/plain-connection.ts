@@ -10,7 +10,13 @@ import { readPlainHead } from '../http1/plain-head.ts'
 import { Exchange } from './exchange.ts'
 import { PlainBody } from './plain-body.ts'
 import { PlainReply } from './plain-reply.ts'
-import { sharedBuffer, shareReads, unshareReads } from './shared-read.ts'
+import {
+  returnOwnBuffer,
+  sharedBuffer,
+  shareReads,
+  takeOwnBuffer,
+  unshareReads,
+} from './shared-read.ts'
 
 const headEnd = '\r\n\r\n'
 const nothing = Buffer.alloc(0)
@@ -46,6 +52,9 @@ export class PlainConnection {
   #heldBody: Buffer = nothing
   /** Of the request under way, until all of it has come. */
   #body: PlainBody | undefined
+  #ownBuffer: Buffer | undefined
+  /** What was read into it last may still be in use. */
+  #isOwnLent = false
   #ahead: Buffer[] = []
   #aheadBytes = 0
   #bytesPassed = 0
@@ -54,7 +63,7 @@ export class PlainConnection {
     this.socket = socket
     this.#host = host
     this.activeAt = performance.now()
-    if (!shareReads(socket, this.#takeShared)) socket.on('data', this.#take)
+    if (!shareReads(socket, this.#takeShared, this.#nextBuffer)) socket.on('data', this.#take)
     socket.on('end', this.#left)
     socket.on('error', this.#left)
     socket.on('drain', this.#drained)
@@ -85,13 +94,30 @@ export class PlainConnection {
     socket.off('drain', this.#drained).off('close', this.#closed)
   }
 
-  readonly #takeShared = (bytes: number): boolean => {
-    if (this.isBusy || bytes > textBytesMax) {
-      this.#take(Buffer.from(sharedBuffer.subarray(0, bytes)))
+  readonly #takeShared = (bytes: number, buffer: Buffer): boolean => {
+    if (this.#body !== undefined && buffer === this.#ownBuffer) {
+      this.#takeBody(this.#body, buffer.subarray(0, bytes), true)
+    } else if (this.isBusy || bytes > textBytesMax) {
+      this.#take(Buffer.from(buffer.subarray(0, bytes)))
     } else {
-      this.#hold(sharedBuffer.toString('latin1', 0, bytes))
+      this.#hold(buffer.toString('latin1', 0, bytes))
     }
     return true
+  }
+
+  /** A long body is read into a buffer of its own, and written from there. */
+  readonly #nextBuffer = (): Buffer | undefined => {
+    const own = this.#ownBuffer
+    const body = this.#body
+    if (own === undefined) {
+      if (body === undefined || !body.wantsBuffer) return undefined
+      this.#ownBuffer = takeOwnBuffer()
+      return this.#ownBuffer
+    }
+    if (body !== undefined) return undefined
+    this.#ownBuffer = undefined
+    if (!this.#isOwnLent) returnOwnBuffer(own)
+    return sharedBuffer
   }
 
   readonly #take = (chunk: Buffer): void => {
@@ -111,10 +137,11 @@ export class PlainConnection {
     this.#hold(chunk.toString('latin1', 0, at))
   }
 
-  #takeBody(body: PlainBody, chunk: Buffer): void {
-    const behind = body.take(chunk)
+  #takeBody(body: PlainBody, chunk: Buffer, isLent = false): void {
+    const behind = body.take(chunk, isLent)
+    this.#isOwnLent = isLent && body.isLent
     if (body.isWhole && this.#body === body) this.#body = undefined
-    if (behind !== undefined) this.#keepAhead(behind)
+    if (behind !== undefined) this.#keepAhead(isLent ? Buffer.from(behind) : behind)
   }
 
   #keepAhead(chunk: Buffer): void {

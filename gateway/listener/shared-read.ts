@@ -6,14 +6,23 @@
 import net, { type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 
-/** So many bytes of `sharedBuffer` were read. False: read no more for now. */
-type Taken = (bytes: number) => boolean
+/** So many bytes were read into that buffer. False: read no more for now. */
+type Taken = (bytes: number, buffer: Buffer) => boolean
+/** Called after each read: what to read into from now on, if not into the same. */
+type Next = () => Buffer | undefined
 
 export const sharedBuffer = Buffer.allocUnsafeSlow(64 * 1024)
+
+/** Of a long body, which has one to itself. */
+const ownBufferBytes = 256 * 1024
+/** So many wait for the next long body. */
+const sparesMax = 16
+const spares: Buffer[] = []
 
 const probe = new net.Socket({ onread: { buffer: sharedBuffer, callback: () => true } })
 const bufferSymbol = symbolOf('kBuffer')
 const callbackSymbol = symbolOf('kBufferCb')
+const nextSymbol = symbolOf('kBufferGen')
 
 type Handle = { useUserBuffer?(buffer: Buffer): void }
 type Inside = { _handle?: Handle | null; [symbol: symbol]: unknown }
@@ -21,15 +30,17 @@ type Inside = { _handle?: Handle | null; [symbol: symbol]: unknown }
 export const canShareReads =
   bufferSymbol !== undefined &&
   callbackSymbol !== undefined &&
+  nextSymbol !== undefined &&
   (probe as unknown as Inside)[bufferSymbol] === sharedBuffer
 
 /** From now on the socket emits no `data`: what comes is told to `taken`. False where that cannot be. */
-export function shareReads(socket: Socket, taken: Taken): boolean {
+export function shareReads(socket: Socket, taken: Taken, next: Next): boolean {
   const inside = socket as unknown as Inside
   const handle = inside._handle
   if (!canShareReads || handle?.useUserBuffer === undefined) return false
   inside[bufferSymbol as symbol] = sharedBuffer
   inside[callbackSymbol as symbol] = taken
+  inside[nextSymbol as symbol] = next
   handle.useUserBuffer(sharedBuffer)
   return true
 }
@@ -38,11 +49,22 @@ export function shareReads(socket: Socket, taken: Taken): boolean {
 export function unshareReads(socket: Socket): void {
   const inside = socket as unknown as Inside
   if (callbackSymbol === undefined || inside[callbackSymbol] == null) return
-  inside[callbackSymbol] = (bytes: number) =>
-    socket.push(Buffer.from(sharedBuffer.subarray(0, bytes)))
+  const push: Taken = (bytes, buffer) => socket.push(Buffer.from(buffer.subarray(0, bytes)))
+  inside[callbackSymbol] = push
+  inside[nextSymbol as symbol] = null
   // Those of net.Socket stop and start a socket with a buffer at once: one that is paused would not see its end.
   const { pause, resume, read } = Duplex.prototype
   Object.assign(socket, { pause, resume, read })
+}
+
+/** A buffer for one long body. */
+export function takeOwnBuffer(): Buffer {
+  return spares.pop() ?? Buffer.allocUnsafeSlow(ownBufferBytes)
+}
+
+/** Nobody reads of it, or writes it, any more. */
+export function returnOwnBuffer(buffer: Buffer): void {
+  if (spares.length < sparesMax) spares.push(buffer)
 }
 
 function symbolOf(description: string): symbol | undefined {

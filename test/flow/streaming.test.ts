@@ -5,6 +5,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { mustRun } from '../servers/command.ts'
 import { type Gateway, startGateway } from '../servers/gateway.ts'
@@ -177,6 +178,44 @@ t.test('A body arrives byte for byte, each way', async (t) => {
   t.equal(seen.bodySha256, sha256)
   t.same(seen.values('content-length'), [String(body.length)])
 })
+
+t.test(
+  'Bodies at once arrive byte for byte where their server reads by fits and starts',
+  async (t) => {
+    const bodyBytes = 8 * mebibyte + 5
+    let goes = true
+    const fits = setInterval(() => {
+      goes = !goes
+      api.reading(goes)
+    }, 15)
+    t.teardown(() => {
+      clearInterval(fits)
+      api.reading(true)
+    })
+    const put = async (target: string): Promise<void> => {
+      const body = randomBytes(bodyBytes)
+      const client = await connect(gateway.url)
+      client.write(`PUT ${target} HTTP/1.1\r\nHost: a\r\nContent-Length: ${bodyBytes}\r\n\r\n`)
+      client.write(body)
+      // The last read of a body has the next request in it.
+      client.write(`GET ${target}/behind HTTP/1.1\r\nHost: a\r\n\r\n`)
+      await until(`both replies of ${target}`, () => {
+        if (client.closed()) throw new Error(`${target}: closed after ${client.received()}`)
+        return client.received().split('HTTP/1.1 200 ').length === 3 || undefined
+      })
+      client.close()
+      const seen = await api.request(target, (request) => request.target === target)
+      t.equal(seen.bodySha256, createHash('sha256').update(body).digest('hex'), target)
+    }
+    // Some begin while nothing is read, when the last part of another may be on its way.
+    const all: Promise<void>[] = []
+    for (let number = 1; number <= 40; number++) {
+      all.push(put(`/api/fits-${number}`))
+      await wait(3)
+    }
+    await Promise.all(all)
+  },
+)
 
 t.test('An upload of unknown length stays chunked, and so does a reply', async (t) => {
   api.respond(() => ({ chunks: ['one ', 'two ', 'three'] }))
