@@ -8,11 +8,12 @@ import type { Dispatcher } from 'undici'
 import { workLater } from '../cohort.ts'
 import { WireError } from '../http1/field-lines.ts'
 import { type ReplyEvents, ReplyParser } from '../http1/reply-parser.ts'
+import { quickReadBytes, returnOwnBuffer, takeOwnBuffer } from '../own-buffers.ts'
 import { Call } from './call.ts'
 import type { ConnectionAware, SentRequest } from './transport.ts'
 
 /** All connections read into it, one after the other. */
-const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
+const sharedBuffer = Buffer.allocUnsafeSlow(256 * 1024)
 /** A reply that begins in a larger read is not kept for later. */
 const heldBytesMax = 16 * 1024
 const keepAliveMs = 4_000
@@ -47,6 +48,13 @@ export class Connection implements ReplyEvents {
   #held: string | undefined
   /** The reply was whole, and the connection may carry another request. */
   #mayRest = false
+  /** What is read into: the shared one, or one of its own for that call. */
+  #buffer: Buffer = sharedBuffer
+  #bufferOf: Call | undefined
+  /** At one time. */
+  #bytesRead = 0
+  /** The last part of the last reply has not been taken. */
+  #isLent = false
 
   constructor(options: ConnectionOptions) {
     this.#options = options
@@ -58,7 +66,7 @@ export class Connection implements ReplyEvents {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: probeDelayMs,
-      onread: { buffer: readBuffer, callback: (bytes) => this.#take(bytes) },
+      onread: { buffer: () => this.#nextBuffer(), callback: (bytes) => this.#take(bytes) },
     })
     this.socket.on('connect', () => this.#connected())
     this.socket.on('end', () => this.#ended())
@@ -70,8 +78,13 @@ export class Connection implements ReplyEvents {
     this.socket.on('close', () => {
       this.work()
       this.fail(lost())
+      this.#letGoOfBuffer()
       options.onClosed(this)
     })
+  }
+
+  get lendsBytes(): boolean {
+    return this.#buffer !== sharedBuffer
   }
 
   /** Sends a request, once it is connected; nothing else may be under way. */
@@ -84,6 +97,7 @@ export class Connection implements ReplyEvents {
   fail(error: Error): void {
     const call = this.#call
     this.#call = undefined
+    this.#isLent ||= call?.paused === true
     this.#held = undefined
     this.deadline = Number.POSITIVE_INFINITY
     this.reusableUntil = 0
@@ -119,6 +133,7 @@ export class Connection implements ReplyEvents {
     const call = this.#call
     if (call === undefined) return
     call.rawTrailers = trailers
+    this.#isLent = call.paused
     call.release()
     this.#call = undefined
     this.deadline = Number.POSITIVE_INFINITY
@@ -165,14 +180,34 @@ export class Connection implements ReplyEvents {
 
   /** Small replies are read with what else is ready; what comes within one is passed on at once. */
   #take(bytes: number): boolean {
+    this.#bytesRead = bytes
     this.work()
     if (bytes <= heldBytesMax && this.#parser.isAtStart) {
-      this.#held = readBuffer.toString('latin1', 0, bytes)
+      this.#held = this.#buffer.toString('latin1', 0, bytes)
       workLater(this)
     } else {
       this.#read(bytes)
     }
     return true
+  }
+
+  /** A long body is read into a buffer of its own, and written from there. */
+  #nextBuffer(): Buffer {
+    const call = this.#call
+    // The next request may be under way already.
+    if (call !== this.#bufferOf) this.#letGoOfBuffer()
+    const isQuick = this.#bytesRead >= quickReadBytes
+    if (isQuick && this.#buffer === sharedBuffer && call?.handler.takesLent === true) {
+      this.#buffer = takeOwnBuffer() ?? sharedBuffer
+      this.#bufferOf = call
+      this.#isLent = false
+    }
+    return this.#buffer
+  }
+
+  #letGoOfBuffer(): void {
+    if (this.#buffer !== sharedBuffer) returnOwnBuffer(this.#buffer, this.#isLent)
+    this.#buffer = sharedBuffer
   }
 
   /** Reads what is held. */
@@ -188,7 +223,7 @@ export class Connection implements ReplyEvents {
   #read(read: number | string): void {
     try {
       if (typeof read === 'string') this.#parser.takeText(read)
-      else this.#parser.take(readBuffer, read)
+      else this.#parser.take(this.#buffer, read)
       // Not before: bytes behind a reply must not be taken for the answer to what is sent next.
       if (this.#mayRest) this.#rest()
       const call = this.#call

@@ -100,6 +100,8 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   /** The head is still to be written, with `#first` of the body, one character a byte, where that has come. */
   #holdsHead = false
   #first = ''
+  /** Parts that are lent and were not taken yet. */
+  #lent = 0
   #stopListening: (() => void) | undefined
 
   constructor(exchange: Exchange, upstream: Upstream, request: RelayRequest, outcome: Outcome) {
@@ -107,6 +109,10 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     this.#upstream = upstream
     this.#request = request
     this.#outcome = outcome
+  }
+
+  get takesLent(): boolean {
+    return this.#exchange.res.writeLent !== undefined
   }
 
   /** An early end of the exchange ends the request. */
@@ -128,8 +134,13 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    countForwarded(chunk.length)
     this.#exchange.bytesOut += chunk.length
+    if (this.connection?.lendsBytes === true) {
+      this.onReadEnd()
+      this.#writeLent(controller, chunk)
+      return
+    }
+    countForwarded(chunk.length)
     // Where the reply ends in what was read with its head, both leave in one write.
     if (this.#holdsHead && this.#first === '' && chunk.length <= joinedBytesMax) {
       this.#first = chunk.toString('latin1')
@@ -229,6 +240,17 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
     if (res.write(chunk)) return
     controller?.pause()
     res.once('drain', () => controller?.resume())
+  }
+
+  /** Where the client takes no more at once, the server waits until it has taken all that is lent. */
+  #writeLent(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    const isTaken = this.#exchange.res.writeLent!(chunk, () => {
+      this.#lent -= 1
+      if (this.#lent === 0) controller.resume()
+    })
+    if (isTaken) return
+    this.#lent += 1
+    controller.pause()
   }
 
   /** Only a chunked reply has trailers (RFC 9110 6.5). */

@@ -9,11 +9,15 @@ export type Carrying = {
   readonly socket: Socket | undefined
   /** Parts of a body are overwritten after the call that passes them: what is kept must be copied. */
   readonly reusesBytes: boolean
+  /** The part that is passed stays as it is while the request is paused. */
+  readonly lendsBytes?: boolean
 }
 
 /** What a dispatch handler gets to know, beside undici's own events, of the connection that carries it. */
 export type ConnectionAware = {
   connection?: Carrying
+  /** Parts of a long body may be lent: it pauses the request where it has not taken one when the call returns. */
+  readonly takesLent?: boolean
   /** In place of onResponseData: a whole body that came with its head, one character a byte. */
   onResponseText?(controller: Dispatcher.DispatchController, body: string): void
   /** All that was read at one time was passed. Told only by connections that reuse their bytes. */

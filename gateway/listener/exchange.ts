@@ -51,6 +51,8 @@ export type ReplyWriter = {
   writeContinue(): void
   writeInformation(status: number, fields: string[]): unknown
   write(chunk: string | Buffer): boolean
+  /** Writes a chunk that is the caller's again when this returns true; else when `taken` is called. */
+  writeLent?(chunk: Buffer, taken: () => void): boolean
   end(): unknown
   /** A text in `latin1` has one character a byte. */
   end(chunk: string | Buffer, encoding: 'latin1' | 'utf8'): unknown

@@ -3,9 +3,6 @@
 import type { Socket } from 'node:net'
 import { type BodySource, type ClientBody, clientLeft } from './body.ts'
 
-/** Bytes that are still to come. */
-const ownBufferFrom = 512 * 1024
-
 export class PlainBody implements BodySource {
   readonly #socket: Socket
   /** Bytes that are still to come. */
@@ -34,9 +31,9 @@ export class PlainBody implements BodySource {
     return this.#isLent
   }
 
-  /** So long, and taken in such a way, that a buffer of its own is worth it. */
-  get wantsBuffer(): boolean {
-    return this.#left >= ownBufferFrom && this.#body?.isDirect === true
+  /** May what comes next be lent? */
+  get isDirect(): boolean {
+    return this.#left > 0 && this.#body?.isDirect === true
   }
 
   start(body: ClientBody): void {

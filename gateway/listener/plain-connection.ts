@@ -7,16 +7,11 @@ import { performance } from 'node:perf_hooks'
 import { workLater } from '../cohort.ts'
 import type { FieldBlocks } from '../http1/field-blocks.ts'
 import { readPlainHead } from '../http1/plain-head.ts'
+import { quickReadBytes, returnOwnBuffer, takeOwnBuffer } from '../own-buffers.ts'
 import { Exchange } from './exchange.ts'
 import { PlainBody } from './plain-body.ts'
 import { PlainReply } from './plain-reply.ts'
-import {
-  returnOwnBuffer,
-  sharedBuffer,
-  shareReads,
-  takeOwnBuffer,
-  unshareReads,
-} from './shared-read.ts'
+import { sharedBuffer, shareReads, unshareReads } from './shared-read.ts'
 
 const headEnd = '\r\n\r\n'
 const nothing = Buffer.alloc(0)
@@ -52,6 +47,9 @@ export class PlainConnection {
   #heldBody: Buffer = nothing
   /** Of the request under way, until all of it has come. */
   #body: PlainBody | undefined
+  /** At one time. */
+  #bytesRead = 0
+  /** What a long body is read into, and written from. */
   #ownBuffer: Buffer | undefined
   /** What was read into it last may still be in use. */
   #isOwnLent = false
@@ -89,12 +87,16 @@ export class PlainConnection {
   /** Lets go of the socket. */
   leave(): void {
     const { socket } = this
+    // The socket goes on to read into it.
+    this.#isOwnLent = true
+    if (this.#ownBuffer !== undefined) this.#letGoOfBuffer(this.#ownBuffer)
     unshareReads(socket)
     socket.off('data', this.#take).off('end', this.#left).off('error', this.#left)
     socket.off('drain', this.#drained).off('close', this.#closed)
   }
 
   readonly #takeShared = (bytes: number, buffer: Buffer): boolean => {
+    this.#bytesRead = bytes
     if (this.#body !== undefined && buffer === this.#ownBuffer) {
       this.#takeBody(this.#body, buffer.subarray(0, bytes), true)
     } else if (this.isBusy || bytes > textBytesMax) {
@@ -105,19 +107,23 @@ export class PlainConnection {
     return true
   }
 
-  /** A long body is read into a buffer of its own, and written from there. */
   readonly #nextBuffer = (): Buffer | undefined => {
     const own = this.#ownBuffer
     const body = this.#body
     if (own === undefined) {
-      if (body === undefined || !body.wantsBuffer) return undefined
+      const isQuick = this.#bytesRead >= quickReadBytes
+      if (body === undefined || !isQuick || !body.isDirect) return undefined
       this.#ownBuffer = takeOwnBuffer()
       return this.#ownBuffer
     }
     if (body !== undefined) return undefined
-    this.#ownBuffer = undefined
-    if (!this.#isOwnLent) returnOwnBuffer(own)
+    this.#letGoOfBuffer(own)
     return sharedBuffer
+  }
+
+  #letGoOfBuffer(own: Buffer): void {
+    this.#ownBuffer = undefined
+    returnOwnBuffer(own, this.#isOwnLent)
   }
 
   readonly #take = (chunk: Buffer): void => {
@@ -241,6 +247,7 @@ export class PlainConnection {
     const body = this.#body
     this.#reply?.closed()
     body?.fail()
+    if (this.#ownBuffer !== undefined) this.#letGoOfBuffer(this.#ownBuffer)
   }
 }
 

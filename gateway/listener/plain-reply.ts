@@ -78,6 +78,13 @@ export class PlainReply implements ReplyWriter, Writer {
     return mayGoOn
   }
 
+  writeLent(chunk: Buffer, taken: () => void): boolean {
+    this.write(chunk)
+    if (this.socket.writableLength === 0) return true
+    this.socket.write('', taken)
+    return false
+  }
+
   /** `latin1`: one character a byte. */
   end(chunk: string | Buffer = '', encoding: 'latin1' | 'utf8' = 'latin1'): void {
     if (this.writableEnded || this.socket.destroyed) return

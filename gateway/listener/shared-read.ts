@@ -13,12 +13,6 @@ type Next = () => Buffer | undefined
 
 export const sharedBuffer = Buffer.allocUnsafeSlow(64 * 1024)
 
-/** Of a long body, which has one to itself. */
-const ownBufferBytes = 256 * 1024
-/** So many wait for the next long body. */
-const sparesMax = 16
-const spares: Buffer[] = []
-
 const probe = new net.Socket({ onread: { buffer: sharedBuffer, callback: () => true } })
 const bufferSymbol = symbolOf('kBuffer')
 const callbackSymbol = symbolOf('kBufferCb')
@@ -55,16 +49,6 @@ export function unshareReads(socket: Socket): void {
   // Those of net.Socket stop and start a socket with a buffer at once: one that is paused would not see its end.
   const { pause, resume, read } = Duplex.prototype
   Object.assign(socket, { pause, resume, read })
-}
-
-/** A buffer for one long body. */
-export function takeOwnBuffer(): Buffer {
-  return spares.pop() ?? Buffer.allocUnsafeSlow(ownBufferBytes)
-}
-
-/** Nobody reads of it, or writes it, any more. */
-export function returnOwnBuffer(buffer: Buffer): void {
-  if (spares.length < sparesMax) spares.push(buffer)
 }
 
 function symbolOf(description: string): symbol | undefined {

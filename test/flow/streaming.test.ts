@@ -4,6 +4,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import http, { type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -216,6 +217,53 @@ t.test(
     await Promise.all(all)
   },
 )
+
+/** Many of them are read at once. */
+function piecesOf(body: Buffer): Buffer[] {
+  const pieces: Buffer[] = []
+  for (let at = 0; at < body.length; at += 30_000) pieces.push(body.subarray(at, at + 30_000))
+  return pieces
+}
+
+t.test('So do replies whose clients read by fits and starts', async (t) => {
+  const bodies = new Map<string, Buffer>()
+  api.respond(({ target }) => {
+    const body = bodies.get(target) ?? 'small'
+    return target.endsWith('chunked') ? { chunks: piecesOf(body as Buffer) } : { body }
+  })
+  const open = new Set<IncomingMessage>()
+  let goes = true
+  const fits = setInterval(() => {
+    goes = !goes
+    for (const reply of open) goes ? reply.resume() : reply.pause()
+  }, 15)
+  t.teardown(() => {
+    clearInterval(fits)
+    api.respond(() => undefined)
+  })
+  const get = async (target: string): Promise<void> => {
+    const body = randomBytes(8 * mebibyte + 5)
+    bodies.set(target, body)
+    const asked = http.get(`${gateway.url}${target}`, { agent: false })
+    const [reply] = (await once(asked, 'response')) as [IncomingMessage]
+    const hash = createHash('sha256')
+    reply.on('data', (chunk: Buffer) => hash.update(chunk))
+    open.add(reply)
+    await once(reply, 'end')
+    open.delete(reply)
+    bodies.delete(target)
+    t.equal(hash.digest('hex'), createHash('sha256').update(body).digest('hex'), target)
+  }
+  const all: Promise<void>[] = []
+  for (let number = 1; number <= 40; number++) {
+    all.push(get(`/api/fits-${number}${number % 4 === 0 ? 'chunked' : ''}`))
+    // Takes a connection to the server that a long reply may just have left.
+    const small = await fetch(`${gateway.url}/api/small`)
+    t.equal(await small.text(), 'small')
+    await wait(3)
+  }
+  await Promise.all(all)
+})
 
 t.test('An upload of unknown length stays chunked, and so does a reply', async (t) => {
   api.respond(() => ({ chunks: ['one ', 'two ', 'three'] }))
