@@ -144,7 +144,8 @@ export class Call implements Dispatcher.DispatchController, Writer {
     }
     if (length !== undefined && body instanceof BodyStream) {
       const taken = (): void => {
-        if (this.#carrier === undefined) return
+        // With the last part the wait for the reply has begun.
+        if (this.#carrier === undefined || this.isSent) return
         if (!this.hasHead) carrier.deadline = Number.POSITIVE_INFINITY
         body.taken()
       }

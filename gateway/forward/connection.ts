@@ -12,7 +12,7 @@ import { quickReadBytes, returnOwnBuffer, takeOwnBuffer } from '../own-buffers.t
 import { Call } from './call.ts'
 import type { ConnectionAware, SentRequest } from './transport.ts'
 
-/** All connections read into it, one after the other. */
+/** All connections read into it, one after the other, unless a long body has one of its own. */
 const sharedBuffer = Buffer.allocUnsafeSlow(256 * 1024)
 /** A reply that begins in a larger read is not kept for later. */
 const heldBytesMax = 16 * 1024
@@ -51,7 +51,7 @@ export class Connection implements ReplyEvents {
   /** What is read into: the shared one, or one of its own for that call. */
   #buffer: Buffer = sharedBuffer
   #bufferOf: Call | undefined
-  /** At one time. */
+  /** By the last read. */
   #bytesRead = 0
   /** The last part of the last reply has not been taken. */
   #isLent = false
@@ -84,7 +84,7 @@ export class Connection implements ReplyEvents {
   }
 
   get lendsBytes(): boolean {
-    return this.#buffer !== sharedBuffer
+    return this.#buffer !== sharedBuffer && this.#bufferOf === this.#call
   }
 
   /** Sends a request, once it is connected; nothing else may be under way. */
@@ -206,8 +206,10 @@ export class Connection implements ReplyEvents {
   }
 
   #letGoOfBuffer(): void {
-    if (this.#buffer !== sharedBuffer) returnOwnBuffer(this.#buffer, this.#isLent)
+    const isLent = this.#isLent || this.#call?.paused === true
+    if (this.#buffer !== sharedBuffer) returnOwnBuffer(this.#buffer, isLent)
     this.#buffer = sharedBuffer
+    this.#bufferOf = undefined
   }
 
   /** Reads what is held. */

@@ -14,6 +14,8 @@ export type FieldBlock = {
   readonly closes: boolean
   /** Content-Length, in bytes. */
   readonly length: number | undefined
+  /** `Expect: 100-continue` was sent. */
+  readonly expects: boolean
   readonly facts: Facts
 }
 

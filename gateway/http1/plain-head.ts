@@ -42,7 +42,9 @@ export function readPlainHead(
   if (!isLineEnd(text, lineEnd)) return undefined
   const block = readBlock(text.slice(lineEnd + 2), fieldsMax, blocks)
   if (block === undefined) return undefined
-  if (block.length !== undefined && !methodsWithBody.has(method)) return undefined
+  const { length, expects } = block
+  if (length !== undefined && !methodsWithBody.has(method)) return undefined
+  if (expects && (length ?? 0) === 0) return undefined
   return { method, target: text.slice(targetAt, targetEnd), block }
 }
 
@@ -53,6 +55,7 @@ function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): Field
   if (fields === undefined || fields.length > 2 * fieldsMax) return undefined
   let closes = false
   let length: number | undefined
+  let expects = false
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] as string
     if (!mayChangeMeaning(name)) continue
@@ -65,19 +68,17 @@ function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): Field
       const value = fields[i + 1] as string
       if (length !== undefined || !plainLength.test(value)) return undefined
       length = Number(value)
+    } else if (lower === 'expect') {
+      if (expects || (fields[i + 1] as string).toLowerCase() !== '100-continue') return undefined
+      expects = true
     } else if (unplain.has(lower)) return undefined
   }
-  const block = { fields, closes, length, facts: new Map() }
+  const block = { fields, closes, length, expects, facts: new Map() }
   blocks.keep(lines, block)
   return block
 }
 
-const unplain: ReadonlySet<string> = new Set([
-  'expect',
-  'upgrade',
-  'proxy-connection',
-  'transfer-encoding',
-])
+const unplain: ReadonlySet<string> = new Set(['upgrade', 'proxy-connection', 'transfer-encoding'])
 
 /** By its length: most names need no closer look. */
 function mayChangeMeaning({ length }: string): boolean {

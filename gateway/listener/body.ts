@@ -1,5 +1,5 @@
 // The client's request body: taken chunk by chunk while a protocol looks at its start, then streamed, then,
-// after an early reply, read and dropped. Never holds more than one chunk that nobody asked for.
+// after an early reply, read and dropped. Holds little that nobody asked for: what was read with the head.
 
 import { Readable } from 'node:stream'
 import { countForwarded } from '../collector.ts'
@@ -8,7 +8,7 @@ import type { RequestBody } from '../protocols/protocol.ts'
 
 /** Where a body comes from. */
 export type BodySource = {
-  /** What has come, and comes while it is not paused, is told by `take`, then `end` or `fail`. It begins paused. */
+  /** What has come, and comes while it is not paused, is told by `take`, then `end` or `fail`. */
   start(body: ClientBody): void
   pause(): void
   resume(): void
@@ -70,6 +70,8 @@ export class ClientBody implements RequestBody {
   rest(first: readonly Buffer[] = []): BodyStream {
     const body = this
     const pending = [...first, ...this.#queue.splice(0)]
+    // What comes next is behind it.
+    if (pending.length > 0) this.#source?.pause()
     const out = new BodyStream({
       read() {
         while (pending.length > 0) if (!out.push(pending.shift())) return

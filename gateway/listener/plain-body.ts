@@ -38,7 +38,6 @@ export class PlainBody implements BodySource {
 
   start(body: ClientBody): void {
     this.#body = body
-    this.pause()
     for (const bytes of this.#read) if (bytes.length > 0) body.take(bytes)
     this.#read = []
     if (this.#left === 0) body.end()

@@ -47,12 +47,14 @@ export class PlainConnection {
   #heldBody: Buffer = nothing
   /** Of the request under way, until all of it has come. */
   #body: PlainBody | undefined
-  /** At one time. */
+  /** By the last read. */
   #bytesRead = 0
   /** What a long body is read into, and written from. */
   #ownBuffer: Buffer | undefined
   /** What was read into it last may still be in use. */
   #isOwnLent = false
+  /** It ends: what still comes, of a body that nobody wants too, is no request, and dropped. */
+  #isOver = false
   #ahead: Buffer[] = []
   #aheadBytes = 0
   #bytesPassed = 0
@@ -97,6 +99,7 @@ export class PlainConnection {
 
   readonly #takeShared = (bytes: number, buffer: Buffer): boolean => {
     this.#bytesRead = bytes
+    if (this.#isOver) return true
     if (this.#body !== undefined && buffer === this.#ownBuffer) {
       this.#takeBody(this.#body, buffer.subarray(0, bytes), true)
     } else if (this.isBusy || bytes > textBytesMax) {
@@ -127,6 +130,7 @@ export class PlainConnection {
   }
 
   readonly #take = (chunk: Buffer): void => {
+    if (this.#isOver) return
     if (this.#body !== undefined) this.#takeBody(this.#body, chunk)
     else if (this.isBusy) this.#keepAhead(chunk)
     else if (chunk.length <= textBytesMax) this.#hold(chunk.toString('latin1'))
@@ -167,7 +171,7 @@ export class PlainConnection {
     const heldBody = this.#heldBody
     this.#held = undefined
     this.#heldBody = nothing
-    if (this.socket.destroyed) return
+    if (this.socket.destroyed || this.#isOver) return
     const { fieldsMax, headBytesMax, blocks } = this.#host
     const end = text.indexOf(headEnd) + headEnd.length
     const hasHead = end >= headEnd.length && end <= headBytesMax
@@ -197,6 +201,7 @@ export class PlainConnection {
       facts: head.block.facts,
     }
     const exchange = new Exchange(request, reply, this)
+    exchange.awaitsContinue = head.block.expects
     if (length > 0) {
       const first = heldBody.length > 0 ? heldBody : Buffer.from(text.slice(end), 'latin1')
       exchange.incoming = this.#awaitBody(length, first)
@@ -223,8 +228,8 @@ export class PlainConnection {
     this.#body = undefined
     const { socket } = this
     if (socket.destroyed) return
-    // What is left of a body must not be read as a request.
     if (!reply.writableFinished || reply.closes || isUnread) {
+      this.#isOver = true
       socket.destroySoon()
       return
     }
@@ -251,5 +256,5 @@ export class PlainConnection {
   }
 }
 
-/** Those that say how a body is framed, or expect something: a plain request has none of them. */
+/** Those that say how a body is framed, or expect something: few plain requests have one. */
 const noHeaders = {}

@@ -130,8 +130,9 @@ export class PlainReply implements ReplyWriter, Writer {
     this.socket.write(`${head}\r\n`, 'latin1')
   }
 
-  /** A plain request awaits no 100. */
-  writeContinue(): void {}
+  writeContinue(): void {
+    this.writeInformation(100, [])
+  }
 
   on(event: 'close', listener: Listener): void {
     this.once(event, listener)

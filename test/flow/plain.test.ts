@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { cut, places, search } from '../search.ts'
 import { startGateway } from '../servers/gateway.ts'
-import { connect, wholeReplyBytes } from '../servers/raw-client.ts'
+import { type Connection, connect, wholeReplyBytes } from '../servers/raw-client.ts'
 import { until } from '../servers/ready.ts'
 import { startRecorder } from '../servers/recorder.ts'
 import { writeRequest } from './raw-exchange.ts'
@@ -21,6 +21,13 @@ t.teardown(async () => {
   await gateway.stop()
   await upstream.stop()
 })
+
+async function drained(connection: Connection): Promise<void> {
+  await until(
+    'it is sent',
+    () => connection.closed() || !connection.socket.writableNeedDrain || undefined,
+  )
+}
 
 /** Field names of a reply in lower case, in their order; those that differ each time are left out. */
 function names(reply: string): string[] {
@@ -163,6 +170,41 @@ t.test('what is left of a refused body is never a request', async (t) => {
       t.match(all, /\r\nConnection: close\r\n/)
       t.equal(all.split('HTTP/1.1 ').length, 2, 'one reply')
     }
+  }
+  t.notOk(upstream.requests.some(({ target }) => target === '/public/hidden'))
+})
+
+t.test('a body that waits to be asked for is asked for where it is permitted', async (t) => {
+  // With a zero first the length is node:http's.
+  for (const length of ['5', '05']) {
+    const fields = [`Content-Length: ${length}`, 'Expect: 100-continue']
+    const connection = await connect(gateway.url)
+    connection.write(writeRequest('PUT /public/asked', fields))
+    const asked = await connection.receive('the interim reply', (text) => text.includes('\r\n\r\n'))
+    t.equal(asked, 'HTTP/1.1 100 Continue\r\n\r\n', length)
+    connection.write('words')
+    await connection.receive('its reply', (text) => /HTTP\/1\.1 200 /.test(text))
+    connection.write(plain)
+    await connection.receive('the next', (text) => text.split('HTTP/1.1 200 ').length === 3)
+    connection.close()
+    const refused = await connect(gateway.url)
+    refused.write(writeRequest('PUT /nowhere', fields))
+    const reply = await refused.receiveAll()
+    t.match(reply, /^HTTP\/1\.1 404 .*\r\nConnection: close\r\n/s, length)
+  }
+})
+
+t.test('nor is what comes when a refused body is no longer read', async (t) => {
+  const hidden = `\n\n${writeRequest('GET /public/hidden')}`
+  // More than the gateway drops; empty lines before a request are passed over.
+  const block = Buffer.from(('\n'.repeat(200_000) + hidden).repeat(5))
+  for (const declared of ['300000000', '0300000000']) {
+    const connection = await connect(gateway.url)
+    connection.write(writeRequest('PUT /nowhere', [`Content-Length: ${declared}`]))
+    for (let sent = 0; sent < 100_000_000 && !connection.closed(); sent += block.length) {
+      if (!connection.socket.write(block)) await drained(connection)
+    }
+    t.equal((await connection.receiveAll()).split('HTTP/1.1 ').length, 2, 'one reply')
   }
   t.notOk(upstream.requests.some(({ target }) => target === '/public/hidden'))
 })

@@ -3,7 +3,13 @@
 import t from 'tap'
 import { type FieldBlock, FieldBlocks } from '../../gateway/http1/field-blocks.ts'
 
-const block = (): FieldBlock => ({ fields: [], closes: false, length: undefined, facts: new Map() })
+const block = (): FieldBlock => ({
+  fields: [],
+  closes: false,
+  length: undefined,
+  expects: false,
+  facts: new Map(),
+})
 
 t.test('a block that is used stays, one that is not is forgotten', (t) => {
   const blocks = new FieldBlocks()
