@@ -27,7 +27,7 @@ export function makeToStay<T>(make: () => T): T {
   }
 }
 
-/** Called with the size of each chunk that passes, in either direction. */
+/** Called with the size of each chunk that passes in a buffer made for it, in either direction. */
 export function countForwarded(bytes: number): void {
   passed += bytes
   if (passed < bytesBetweenCollections) return
