@@ -3,7 +3,7 @@
 // into buffers that all connections of a kind share, and copied from there.
 
 const bufferBytes = 256 * 1024
-/** What 16 MiB hold: slow transfers keep theirs for long, and beyond it all others are copied. */
+/** 16 MiB: slow transfers keep theirs for long, and beyond it all others are copied. */
 const inUseMax = 64
 const sparesMax = 16
 /** A body of which so much is read at once is quick enough to be worth one. */
@@ -19,7 +19,10 @@ export function takeOwnBuffer(): Buffer | undefined {
   return spares.pop() ?? Buffer.allocUnsafeSlow(bufferBytes)
 }
 
-/** `isLent`: what was read into it last is still to be written, so nobody may read into it any more. */
+/**
+ * `isLent`: what was read into it last is still to be written, so nobody may read into it any more. It counts no
+ * longer, and is freed when that is done: a client that is slow at the end of its download holds one besides.
+ */
 export function returnOwnBuffer(buffer: Buffer, isLent: boolean): void {
   inUse -= 1
   if (!isLent && spares.length < sparesMax) spares.push(buffer)

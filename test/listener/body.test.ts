@@ -1,7 +1,7 @@
 // The client's body (gateway/listener/body.ts), of which parts are lent: they are in a buffer that is read into again.
 
 import t from 'tap'
-import { ClientBody } from '../../gateway/listener/body.ts'
+import { type BodyStream, ClientBody } from '../../gateway/listener/body.ts'
 
 /** A source that writes down what it is told. */
 function sourceOf(): { body: ClientBody; lend: (text: string) => boolean; told: string[] } {
@@ -18,6 +18,16 @@ function sourceOf(): { body: ClientBody; lend: (text: string) => boolean; told: 
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/** One whose reader flows, and takes no part at once. */
+async function holding(): Promise<ReturnType<typeof sourceOf> & { out: BodyStream }> {
+  const all = sourceOf()
+  const out = all.body.rest()
+  out.direct = () => false
+  out.resume()
+  await turn()
+  return { ...all, out }
+}
 
 t.test('what is lent is copied where it has to wait', async (t) => {
   const { body, lend } = sourceOf()
@@ -56,11 +66,7 @@ t.test('nothing is lent past what waits in the stream', async (t) => {
 })
 
 t.test('no more is asked for while a part is in use', async (t) => {
-  const { body, lend, told } = sourceOf()
-  const out = body.rest()
-  out.direct = () => false
-  out.resume()
-  await turn()
+  const { body, lend, told, out } = await holding()
   t.strictSame(told, ['resume'])
   t.notOk(lend('one'))
   t.strictSame(told, ['resume', 'pause'])
@@ -71,11 +77,7 @@ t.test('no more is asked for while a part is in use', async (t) => {
 })
 
 t.test('a part that was in use at the end of the stream asks for nothing', async (t) => {
-  const { body, lend, told } = sourceOf()
-  const out = body.rest()
-  out.direct = () => false
-  out.resume()
-  await turn()
+  const { body, lend, told, out } = await holding()
   lend('one')
   body.end()
   const before = told.length
