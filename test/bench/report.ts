@@ -6,13 +6,12 @@ export type Table = {
   readonly rows: readonly (readonly string[])[]
 }
 
-/** One figure that is compared; `goal` is the most it may be, or the least. */
+/** One figure that is compared; `goal` is the most it may be. */
 export type Verdict = {
   readonly what: string
   readonly value: number
   readonly unit: 'x' | 'ms'
   readonly goal?: number
-  readonly isLeast?: boolean
 }
 
 export type Report = {
@@ -46,16 +45,14 @@ export function printTable({ head, rows }: Table): string {
 }
 
 export function printVerdict(verdict: Verdict): string {
-  const { what, value, unit, goal, isLeast } = verdict
+  const { what, value, unit, goal } = verdict
   const suffix = unit === 'x' ? 'x' : ' ms'
   const text = `${what.padEnd(verdictColumns)} ${`${value.toFixed(2)}${suffix}`.padStart(10)}`
   if (goal === undefined) return text
-  const limit = `${isLeast ? 'at least ' : ''}${goal}${suffix}`
-  return `${text}   goal ${limit}: ${isMet(verdict) ? 'met' : 'NOT MET'}`
+  return `${text}   goal ${goal}${suffix}: ${isMet(verdict) ? 'met' : 'NOT MET'}`
 }
 
 /** Undefined where there is no goal. */
-export function isMet({ value, goal, isLeast }: Verdict): boolean | undefined {
-  if (goal === undefined) return
-  return isLeast ? value >= goal : value <= goal
+export function isMet({ value, goal }: Verdict): boolean | undefined {
+  return goal === undefined ? undefined : value <= goal
 }
