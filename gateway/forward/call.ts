@@ -129,6 +129,7 @@ export class Call implements Dispatcher.DispatchController, Writer {
   // The server is late only while it takes nothing: a client that sends slowly is waited for elsewhere.
   #stream(body: Readable, length: number | undefined, carrier: Carrier): void {
     const { socket } = carrier
+    const write = length === undefined ? writeChunk : writePlain
     let bytes = 0
     const resume = (): void => {
       if (!this.hasHead) carrier.deadline = Number.POSITIVE_INFINITY
@@ -142,7 +143,7 @@ export class Call implements Dispatcher.DispatchController, Writer {
       carrier.fail(lengthMismatch())
       return false
     }
-    if (length !== undefined && body instanceof BodyStream) {
+    if (body instanceof BodyStream) {
       const taken = (): void => {
         // With the last part the wait for the reply has begun.
         if (this.#carrier === undefined || this.isSent) return
@@ -151,7 +152,7 @@ export class Call implements Dispatcher.DispatchController, Writer {
       }
       body.direct = (chunk) => {
         if (!counts(chunk)) return true
-        socket.write(chunk)
+        write(socket, chunk)
         if (socket.writableLength === 0) return true
         if (!this.hasHead) this.#awaitHead(carrier)
         socket.write('', taken)
@@ -160,8 +161,7 @@ export class Call implements Dispatcher.DispatchController, Writer {
     }
     body.on('data', (chunk: Buffer) => {
       if (!counts(chunk)) return
-      const mayGoOn = length === undefined ? writeChunk(socket, chunk) : socket.write(chunk)
-      if (mayGoOn) return
+      if (write(socket, chunk)) return
       body.pause()
       if (!this.hasHead) this.#awaitHead(carrier)
       socket.once('drain', resume)
@@ -192,6 +192,10 @@ export class Call implements Dispatcher.DispatchController, Writer {
     const { headersTimeout } = this.request
     if (headersTimeout) carrier.deadline = performance.now() + headersTimeout
   }
+}
+
+function writePlain(socket: Socket, bytes: Buffer): boolean {
+  return socket.write(bytes)
 }
 
 /** RFC 9112 7.1. */

@@ -14,6 +14,8 @@ export type FieldBlock = {
   readonly closes: boolean
   /** Content-Length, in bytes. */
   readonly length: number | undefined
+  /** `Transfer-Encoding: chunked` was sent. */
+  readonly isChunked: boolean
   /** `Expect: 100-continue` was sent. */
   readonly expects: boolean
   readonly facts: Facts

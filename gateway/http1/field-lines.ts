@@ -6,6 +6,9 @@ export class WireError extends Error {
   override readonly name = 'WireError'
 }
 
+/** What ends a head, or trailers. */
+export const headEnd = '\r\n\r\n'
+
 const tab = 0x09
 const lineFeed = 0x0a
 const carriageReturn = 0x0d
@@ -68,6 +71,21 @@ export function skipValue(text: string, at: number): number {
 
 export function isLineEnd(text: string, at: number): boolean {
   return codeAt(text, at) === carriageReturn && codeAt(text, at + 1) === lineFeed
+}
+
+/** What is pending with more bytes behind it. Throws WireError where that is too long and has no end of a head. */
+export function joinPending(pending: Buffer | undefined, fresh: Buffer, bytesMax: number): Buffer {
+  const all = Buffer.concat(pending === undefined ? [fresh] : [pending, fresh])
+  // A body may follow in the same read: it is not counted where the head's end is found.
+  if (all.length > bytesMax && all.subarray(0, bytesMax + 4).indexOf(headEnd, 0, 'latin1') < 0) {
+    throw new WireError(`a head or line is longer than ${bytesMax} bytes`)
+  }
+  return all
+}
+
+/** One that ends no line here, and may end one to others. */
+export function hasBareFeed(text: string): boolean {
+  return /(?:^|[^\r])\n/.test(text)
 }
 
 function skip(text: string, at: number, table: Uint8Array): number {

@@ -1,7 +1,7 @@
-// The head of a plain request (RFC 9112 3, 5): HTTP/1.1, a path, no body or one of a known length, nothing that
-// asks the connection to change. It is read to the letter; whatever deviates in a byte is not plain, and left to the well-kept parser,
-// which reads or refuses it. So this one decides nothing: what it takes, that one takes with the same meaning
-// (the tests compare them). Pure.
+// The head of a plain request (RFC 9112 3, 5): HTTP/1.1, a path, no body or one of a known length or in chunks,
+// nothing that asks the connection to change. It is read to the letter; whatever deviates in a byte is not plain,
+// and left to the well-kept parser, which reads or refuses it. So this one decides nothing: what it takes, that one
+// takes with the same meaning (the tests compare them). Pure.
 
 import type { FieldBlock, FieldBlocks } from './field-blocks.ts'
 import { codeAt, isLineEnd, readFieldLines, WireError } from './field-lines.ts'
@@ -15,7 +15,7 @@ export type PlainHead = {
 }
 
 const plainMethods = ['GET', 'POST', 'PUT', 'PATCH', 'HEAD', 'DELETE', 'OPTIONS'] as const
-/** Of the others one with a length is not plain; with a coding none is. */
+/** Of the others one with a length or a coding is not plain. */
 const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
 /** Decimal, as it is usually written, and not beyond the integers that are safe. */
 const plainLength = /^(?:0|[1-9][0-9]{0,14})$/
@@ -42,9 +42,9 @@ export function readPlainHead(
   if (!isLineEnd(text, lineEnd)) return undefined
   const block = readBlock(text.slice(lineEnd + 2), fieldsMax, blocks)
   if (block === undefined) return undefined
-  const { length, expects } = block
-  if (length !== undefined && !methodsWithBody.has(method)) return undefined
-  if (expects && (length ?? 0) === 0) return undefined
+  const { length, isChunked, expects } = block
+  if ((length !== undefined || isChunked) && !methodsWithBody.has(method)) return undefined
+  if (expects && !isChunked && (length ?? 0) === 0) return undefined
   return { method, target: text.slice(targetAt, targetEnd), block }
 }
 
@@ -55,6 +55,7 @@ function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): Field
   if (fields === undefined || fields.length > 2 * fieldsMax) return undefined
   let closes = false
   let length: number | undefined
+  let isChunked = false
   let expects = false
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] as string
@@ -68,17 +69,19 @@ function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): Field
       const value = fields[i + 1] as string
       if (length !== undefined || !plainLength.test(value)) return undefined
       length = Number(value)
+    } else if (lower === 'transfer-encoding') {
+      if (isChunked || (fields[i + 1] as string).toLowerCase() !== 'chunked') return undefined
+      isChunked = true
     } else if (lower === 'expect') {
       if (expects || (fields[i + 1] as string).toLowerCase() !== '100-continue') return undefined
       expects = true
-    } else if (unplain.has(lower)) return undefined
+    } else if (lower === 'upgrade' || lower === 'proxy-connection') return undefined
   }
-  const block = { fields, closes, length, expects, facts: new Map() }
+  if (isChunked && length !== undefined) return undefined
+  const block = { fields, closes, length, isChunked, expects, facts: new Map() }
   blocks.keep(lines, block)
   return block
 }
-
-const unplain: ReadonlySet<string> = new Set(['upgrade', 'proxy-connection', 'transfer-encoding'])
 
 /** By its length: most names need no closer look. */
 function mayChangeMeaning({ length }: string): boolean {

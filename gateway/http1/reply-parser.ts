@@ -2,19 +2,24 @@
 // written to the letter and throws WireError for the rest: whatever it takes, a well-kept parser takes with
 // the same meaning (the tests compare them). Bodies pass in slices of what was read, never copied or held.
 
-import { codeAt, readFieldLines, skipValue, WireError } from './field-lines.ts'
+import { type ChunkEvents, ChunkedReader } from './chunked-reader.ts'
+import {
+  codeAt,
+  hasBareFeed,
+  headEnd,
+  joinPending,
+  readFieldLines,
+  skipValue,
+  WireError,
+} from './field-lines.ts'
 
-/** A longer head, or longer trailers, are refused. */
+/** A longer head, longer trailers, and more chunk extensions, are refused. */
 export const headBytesMax = 64 * 1024
-/** A chunk's size with its extensions. */
-const chunkLineBytesMax = 4 * 1024
-const chunkSizePattern = /^([0-9a-f]{1,13})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r$/i
 const statusLinePattern = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?= |\r)/
 const statusLineStart = 'HTTP/1.'
 
 const lineFeed = 0x0a
 const carriageReturn = 0x0d
-const headEnd = '\r\n\r\n'
 
 export type ReplyEvents = {
   /** A head; of an informational reply (RFC 9110 15.2) nothing follows but the next head. */
@@ -27,17 +32,19 @@ export type ReplyEvents = {
   end(trailers: string[]): void
 }
 
-type State = 'idle' | 'head' | 'length' | 'close' | 'size' | 'chunk' | 'chunk end' | 'trailers'
+type State = 'idle' | 'head' | 'length' | 'close' | 'chunked'
 
 const noFields: string[] = []
 
 export class ReplyParser {
   readonly #events: ReplyEvents
+  readonly #chunkEvents: ChunkEvents
   #state: State = 'idle'
   #isHead = false
-  /** Bytes of the body, or of the chunk, that are still to come. */
+  /** Bytes of a body of a known length that are still to come. */
   #left = 0
-  /** The beginning of a head, line or trailers that came in several reads. */
+  #chunked: ChunkedReader | undefined
+  /** The beginning of a head that came in several reads. */
   #pending: Buffer | undefined
   /** Of the last head. */
   #fieldsBefore: readonly string[] = noFields
@@ -46,6 +53,10 @@ export class ReplyParser {
 
   constructor(events: ReplyEvents) {
     this.#events = events
+    this.#chunkEvents = {
+      data: (bytes) => events.data(bytes),
+      end: (trailers) => this.#end(trailers),
+    }
   }
 
   /** A reply is expected; `isHead`: to a HEAD request. */
@@ -107,17 +118,12 @@ export class ReplyParser {
       case 'head':
         return this.#takeHead(bytes, at, end)
       case 'length':
-      case 'chunk':
         return this.#takeBody(bytes, at, end)
+      case 'chunked':
+        return this.#chunked!.take(bytes, at, end)
       case 'close':
         this.#events.data(bytes.subarray(at, end))
         return end
-      case 'size':
-        return this.#takeSize(bytes, at, end)
-      case 'chunk end':
-        return this.#takeChunkEnd(bytes, at)
-      case 'trailers':
-        return this.#takeTrailers(bytes, at, end)
       case 'idle':
         throw new WireError('bytes came that belong to no reply')
     }
@@ -133,9 +139,10 @@ export class ReplyParser {
       }
     }
     const before = this.#pending?.length ?? 0
-    const all = this.#append(bytes.subarray(at, end), headBytesMax)
+    const all = joinPending(this.#pending, bytes.subarray(at, end), headBytesMax)
     const headAt = all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
     if (headAt < 0) {
+      this.#pending = all
       refuseHopeless(all.toString('latin1'))
       return end
     }
@@ -204,7 +211,8 @@ export class ReplyParser {
       this.#left = isBodiless ? 0 : Number(length)
       this.#state = 'length'
     } else if (coding !== undefined) {
-      this.#state = 'size'
+      this.#state = 'chunked'
+      this.#chunked = new ChunkedReader(this.#chunkEvents, headBytesMax)
     } else {
       this.#keepsAlive = false
       this.#state = 'close'
@@ -217,66 +225,8 @@ export class ReplyParser {
     const partEnd = Math.min(end, at + this.#left)
     this.#left -= partEnd - at
     this.#events.data(bytes.subarray(at, partEnd))
-    if (this.#left > 0) return partEnd
-    if (this.#state === 'length') this.#end(noFields)
-    else if (this.#state === 'chunk') this.#state = 'chunk end'
+    if (this.#left === 0) this.#end(noFields)
     return partEnd
-  }
-
-  #takeSize(bytes: Buffer, at: number, end: number): number {
-    const found = bytes.indexOf(lineFeed, at)
-    const feed = found < end ? found : -1
-    const isWhole = feed >= 0 && this.#pending === undefined && feed - at <= chunkLineBytesMax
-    const line = isWhole
-      ? bytes.toString('latin1', at, feed)
-      : this.#append(bytes.subarray(at, feed < 0 ? end : feed), chunkLineBytesMax).toString(
-          'latin1',
-        )
-    if (feed < 0) return end
-    this.#pending = undefined
-    const size = chunkSizePattern.exec(line)?.[1]
-    if (size === undefined) throw new WireError('a chunk has no size')
-    this.#left = Number.parseInt(size, 16)
-    this.#state = this.#left === 0 ? 'trailers' : 'chunk'
-    return feed + 1
-  }
-
-  #takeChunkEnd(bytes: Buffer, at: number): number {
-    const expected = this.#pending === undefined ? carriageReturn : lineFeed
-    if (bytes[at] !== expected) throw new WireError('a chunk is longer than its size')
-    if (expected === lineFeed) {
-      this.#pending = undefined
-      this.#state = 'size'
-    } else {
-      this.#pending = Buffer.of(carriageReturn)
-    }
-    return at + 1
-  }
-
-  /** Field lines, then an empty one; usually that alone. */
-  #takeTrailers(bytes: Buffer, at: number, end: number): number {
-    const before = this.#pending?.length ?? 0
-    const all = this.#append(bytes.subarray(at, end), headBytesMax)
-    const isEmpty = all.length >= 2 && all[0] === carriageReturn && all[1] === lineFeed
-    const endAt = isEmpty ? 0 : all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
-    if (endAt < 0) {
-      if (hasBareFeed(all.toString('latin1'))) throw new WireError('a bare LF is in the trailers')
-      return end
-    }
-    this.#pending = undefined
-    this.#end(isEmpty ? noFields : readFieldLines(all.toString('latin1', 0, endAt + 2), 0))
-    return at + endAt + (isEmpty ? 2 : headEnd.length) - before
-  }
-
-  /** What is pending with more bytes behind it, which become pending. */
-  #append(fresh: Buffer, bytesMax: number): Buffer {
-    const all = Buffer.concat(this.#pending === undefined ? [fresh] : [this.#pending, fresh])
-    // A body may follow in the same read: it is not counted where the head's end is found.
-    if (all.length > bytesMax && all.subarray(0, bytesMax + 4).indexOf(headEnd, 0, 'latin1') < 0) {
-      throw new WireError(`a head or line is longer than ${bytesMax} bytes`)
-    }
-    this.#pending = all
-    return all
   }
 
   #end(trailers: string[]): void {
@@ -291,10 +241,6 @@ function refuseHopeless(text: string): void {
     throw new WireError('a reply does not begin as HTTP/1.1')
   }
   if (hasBareFeed(text)) throw new WireError('a bare LF is in a head')
-}
-
-function hasBareFeed(text: string): boolean {
-  return /(?:^|[^\r])\n/.test(text)
 }
 
 /** Is it one of the tokens between commas? */

@@ -47,9 +47,9 @@ export class ClientBody implements RequestBody {
     else source.start(this)
   }
 
-  /** All of it, where it has come in one piece and nobody has taken of it. It is taken then. */
+  /** All of it, where its length was told, it has come in one piece, and nobody has taken of it. It is taken then. */
   whole(): Buffer | undefined {
-    return this.complete && this.#queue.length === 1 && this.#queue[0]?.length === this.bytes
+    return this.complete && this.#queue.length === 1 && this.#queue[0]?.length === this.length
       ? this.#queue.pop()
       : undefined
   }

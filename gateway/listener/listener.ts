@@ -78,6 +78,7 @@ export class Listener {
       },
       {
         serve: (exchange) => this.#serve(exchange),
+        malformed: (socket, error) => this.#clientError(error, socket),
         take: (socket) => take.call(this.#server, socket),
         idle: (socket) => this.#idle(socket),
         silent: (socket) => this.#refuseUnread(noHead(), socket),

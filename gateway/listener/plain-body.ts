@@ -1,29 +1,28 @@
-// The body of a plain request: so many bytes as its head has said (RFC 9112 6.3), taken as they are read.
+// The body of a plain request, taken as it is read.
 
 import type { Socket } from 'node:net'
 import { type BodySource, type ClientBody, clientLeft } from './body.ts'
+import type { PlainFraming } from './plain-framing.ts'
 
 export class PlainBody implements BodySource {
   readonly #socket: Socket
-  /** Bytes that are still to come. */
-  #left: number
-  /** What was read with the head. */
-  #read: readonly Buffer[]
+  readonly #framing: PlainFraming
+  /** What came with the head. */
+  #first: Buffer
   #body: ClientBody | undefined
   #isPaused = false
   #isLent = false
 
-  /** `read` is no longer than the body. */
-  constructor(socket: Socket, length: number, read: readonly Buffer[]) {
+  /** `first`: the content that `framing` has taken already. */
+  constructor(socket: Socket, framing: PlainFraming, first: Buffer) {
     this.#socket = socket
-    this.#read = read
-    this.#left = length
-    for (const bytes of read) this.#left -= bytes.length
+    this.#framing = framing
+    this.#first = first
   }
 
   /** All of it was read. */
   get isWhole(): boolean {
-    return this.#left === 0
+    return this.#framing.isWhole
   }
 
   /** The last chunk that was lent is still in use. */
@@ -33,18 +32,18 @@ export class PlainBody implements BodySource {
 
   /** May what comes next be lent? */
   get isDirect(): boolean {
-    return this.#left > 0 && this.#body?.isDirect === true
+    return !this.isWhole && this.#body?.isDirect === true
   }
 
   start(body: ClientBody): void {
     this.#body = body
-    for (const bytes of this.#read) if (bytes.length > 0) body.take(bytes)
-    this.#read = []
-    if (this.#left === 0) body.end()
+    if (this.#first.length > 0) body.take(this.#first)
+    this.#first = nothing
+    if (this.isWhole) body.end()
   }
 
   pause(): void {
-    if (this.#left === 0 || this.#isPaused) return
+    if (this.isWhole || this.#isPaused) return
     this.#isPaused = true
     this.#socket.pause()
   }
@@ -56,14 +55,16 @@ export class PlainBody implements BodySource {
     this.#socket.resume()
   }
 
-  /** What was read next, `isLent`: into a buffer of its own. Returns what is behind the body. */
+  /**
+   * What was read next, `isLent`: into a buffer of its own. Returns what is behind the body; throws WireError for
+   * what cannot be of it.
+   */
   take(bytes: Buffer, isLent = false): Buffer | undefined {
-    const { length } = bytes
-    const own = length > this.#left ? bytes.subarray(0, this.#left) : bytes
-    this.#left -= own.length
-    this.#isLent = this.#body?.take(own, isLent) === false
-    if (this.#left === 0) this.#body?.end()
-    return length > own.length ? bytes.subarray(own.length) : undefined
+    const content = this.#framing.take(bytes)
+    this.#isLent = content.length > 0 && this.#body?.take(content, isLent) === false
+    if (this.isWhole) this.#body?.end()
+    const { bytesBehind } = this.#framing
+    return bytesBehind > 0 ? bytes.subarray(bytes.length - bytesBehind) : undefined
   }
 
   /** The connection is gone. */
@@ -71,3 +72,5 @@ export class PlainBody implements BodySource {
     this.#body?.fail(clientLeft())
   }
 }
+
+const nothing = Buffer.alloc(0)

@@ -2,18 +2,20 @@
 // answered without the layers of node:http, which small requests would pay for most. At the first byte that is
 // something else the connection is handed over, with that byte, and does not come back.
 
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { workLater } from '../cohort.ts'
-import type { FieldBlocks } from '../http1/field-blocks.ts'
+import type { FieldBlock, FieldBlocks } from '../http1/field-blocks.ts'
+import { headEnd, WireError } from '../http1/field-lines.ts'
 import { readPlainHead } from '../http1/plain-head.ts'
 import { quickReadBytes, returnOwnBuffer, takeOwnBuffer } from '../own-buffers.ts'
 import { Exchange } from './exchange.ts'
 import { PlainBody } from './plain-body.ts'
+import { ChunkedFraming, LengthFraming } from './plain-framing.ts'
 import { PlainReply } from './plain-reply.ts'
 import { sharedBuffer, shareReads, unshareReads } from './shared-read.ts'
 
-const headEnd = '\r\n\r\n'
 const nothing = Buffer.alloc(0)
 /** Where more was read at once, a body is not looked at as a text. */
 const textBytesMax = 4 * 1024
@@ -27,6 +29,8 @@ export type PlainHost = {
   /** The fields of a reply whose connection stays. */
   readonly keepAlive: string
   serve(exchange: Exchange): void
+  /** What came within the body of its request cannot be of one. */
+  malformed(socket: Socket, error: WireError): void
   /** It is no plain connection any more; `bytes` were read of it. */
   handOver(connection: PlainConnection, bytes: Buffer): void
 }
@@ -148,7 +152,15 @@ export class PlainConnection {
   }
 
   #takeBody(body: PlainBody, chunk: Buffer, isLent = false): void {
-    const behind = body.take(chunk, isLent)
+    let behind: Buffer | undefined
+    try {
+      behind = body.take(chunk, isLent)
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error
+      this.#isOver = true
+      this.#host.malformed(this.socket, error)
+      return
+    }
     this.#isOwnLent = isLent && body.isLent
     if (body.isWhole && this.#body === body) this.#body = undefined
     if (behind !== undefined) this.#keepAhead(isLent ? Buffer.from(behind) : behind)
@@ -178,46 +190,60 @@ export class PlainConnection {
     const head = hasHead
       ? readPlainHead(end === text.length ? text : text.slice(0, end), fieldsMax, blocks)
       : undefined
-    const length = head?.block.length ?? 0
-    const bytesSent = text.length - end + heldBody.length
-    // Of a body more may have been read since.
-    const bytesAhead = length > 0 ? this.#aheadBytes : 0
-    if (head === undefined || bytesSent + bytesAhead > length) {
+    const sent = text.length - end + heldBody.length
+    const hasBody = head !== undefined && (head.block.isChunked || (head.block.length ?? 0) > 0)
+    const body = hasBody ? this.#beginBody(head.block, text.slice(end), heldBody) : undefined
+    if (head === undefined || (body === undefined && (hasBody || sent > 0))) {
       this.#handOver(Buffer.from(text, 'latin1'), heldBody)
       return
     }
+    const { block } = head
     const isHead = head.method === 'HEAD'
-    const reply = new PlainReply(this.socket, isHead, head.block.closes, this.#host.keepAlive)
+    const reply = new PlainReply(this.socket, isHead, block.closes, this.#host.keepAlive)
     this.#reply = reply
     this.wasUsed = true
     const request = {
       method: head.method,
       url: head.target,
       httpVersion: '1.1',
-      rawHeaders: head.block.fields,
-      headers: head.block.length === undefined ? noHeaders : { 'content-length': `${length}` },
+      rawHeaders: block.fields,
+      headers: framingFields(block),
       socket: this.socket,
-      complete: true,
-      facts: head.block.facts,
+      complete: body === undefined || body.isWhole,
+      facts: block.facts,
     }
     const exchange = new Exchange(request, reply, this)
-    exchange.awaitsContinue = head.block.expects
-    if (length > 0) {
-      const first = heldBody.length > 0 ? heldBody : Buffer.from(text.slice(end), 'latin1')
-      exchange.incoming = this.#awaitBody(length, first)
-    }
+    exchange.awaitsContinue = block.expects
+    exchange.incoming = body
     reply.on('close', () => this.#ended(reply))
     this.#host.serve(exchange)
   }
 
-  #awaitBody(length: number, first: Buffer): PlainBody {
-    const read = [first, ...this.#ahead]
-    if (read.length > 1) {
+  /** Undefined: what was read goes on behind the body, or cannot be of one. */
+  #beginBody(
+    { length = 0, isChunked }: FieldBlock,
+    inText: string,
+    heldBody: Buffer,
+  ): PlainBody | undefined {
+    const framing = isChunked ? new ChunkedFraming() : new LengthFraming(length)
+    const first = heldBody.length > 0 ? heldBody : Buffer.from(inText, 'latin1')
+    // Of a body more may have been read since. A copy, where the bytes may be moved and be needed as they were.
+    const isCopied = isChunked || this.#ahead.length > 0
+    const read = isCopied ? Buffer.concat([first, ...this.#ahead]) : first
+    let content: Buffer
+    try {
+      content = framing.take(read)
+    } catch (error) {
+      if (error instanceof WireError) return undefined
+      throw error
+    }
+    if (framing.bytesBehind > 0) return undefined
+    if (this.#ahead.length > 0) {
       this.#ahead = []
       this.#aheadBytes = 0
       this.socket.resume()
     }
-    const body = new PlainBody(this.socket, length, read)
+    const body = new PlainBody(this.socket, framing, content)
     if (!body.isWhole) this.#body = body
     return body
   }
@@ -256,5 +282,11 @@ export class PlainConnection {
   }
 }
 
-/** Those that say how a body is framed, or expect something: few plain requests have one. */
-const noHeaders = {}
+/** Those that say how a body is framed: few plain requests have one. */
+function framingFields({ length, isChunked }: FieldBlock): IncomingHttpHeaders {
+  if (isChunked) return chunkedFields
+  return length === undefined ? noFields : { 'content-length': `${length}` }
+}
+
+const noFields = {}
+const chunkedFields = { 'transfer-encoding': 'chunked' }

@@ -26,6 +26,8 @@ export type PlainSettings = {
 
 export type PlainEvents = {
   serve(exchange: Exchange): void
+  /** What came within the body of the request under way cannot be of one. */
+  malformed(socket: Socket, error: Error): void
   /** The connection is node:http's from now on. */
   take(socket: Socket): void
   /** Nothing has passed for the idle time of the request under way. */
@@ -53,6 +55,7 @@ export class PlainConnections {
       blocks: this.#blocks,
       keepAlive: onePiece(`Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n`),
       serve: (exchange) => events.serve(exchange),
+      malformed: (socket, error) => events.malformed(socket, error),
       handOver: (connection, bytes) => this.#handOver(connection, bytes),
     }
     this.#timers = [

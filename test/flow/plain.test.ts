@@ -8,7 +8,7 @@ import { cut, places, search } from '../search.ts'
 import { startGateway } from '../servers/gateway.ts'
 import { type Connection, connect, wholeReplyBytes } from '../servers/raw-client.ts'
 import { until } from '../servers/ready.ts'
-import { startRecorder } from '../servers/recorder.ts'
+import { type Recorded, startRecorder } from '../servers/recorder.ts'
 import { writeRequest } from './raw-exchange.ts'
 
 const upstream = await startRecorder()
@@ -108,20 +108,35 @@ t.test('a head that comes in two pieces is read', async (t) => {
   t.pass()
 })
 
+/** As a client sends it that does not know how long it is. */
+function inChunks(body: Buffer, chunkBytes: number): Buffer {
+  const parts: (Buffer | string)[] = []
+  for (let at = 0; at < body.length; at += chunkBytes) {
+    const part = body.subarray(at, at + chunkBytes)
+    parts.push(`${part.length.toString(16)}\r\n`, part, '\r\n')
+  }
+  parts.push('0\r\n\r\n')
+  return Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)))
+}
+
 t.test(
   'a body arrives whole however its request was cut, and the next request behind it',
   async (t) => {
     const sizes = fc.constantFrom(1, 300, 4_000, 5_000, 70_000, 100_000, 300_000)
+    /** Bytes of a chunk; 0: with its length. */
+    const framings = fc.constantFrom(0, 0, 100, 5_000, 32_768, 200_000)
     let made = 0
     await search(
       60,
-      fc.asyncProperty(sizes, places, fc.boolean(), fc.boolean(), async (size, at, ahead, slow) => {
+      fc.asyncProperty(sizes, framings, places, fc.boolean(), fc.boolean(), async (...values) => {
+        const [size, chunkBytes, at, ahead, slow] = values
         const [target, behind] = [`/public/body-${++made}`, `/public/behind-${made}`]
         const body = randomBytes(size)
-        const head = writeRequest(`PUT ${target}`, [`Content-Length: ${size}`])
+        const isChunked = chunkBytes > 0
+        const framing = isChunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${size}`
         const request = Buffer.concat([
-          Buffer.from(head),
-          body,
+          Buffer.from(writeRequest(`PUT ${target}`, [framing])),
+          isChunked ? inChunks(body, chunkBytes) : body,
           Buffer.from(ahead ? writeRequest(`GET ${behind}`) : ''),
         ])
         const connection = await connect(gateway.url)
@@ -131,7 +146,7 @@ t.test(
         }
         const replies = (text: string): number => text.split('HTTP/1.1 200 ').length - 1
         const replied = (count: number): Promise<unknown> => {
-          const what = `${count} replies to ${size} bytes, cut at ${at}`
+          const what = `${count} replies to ${size} bytes, ${framing}, cut at ${at}`
           return until(what, () => replies(connection.received()) === count || undefined, 3_000)
         }
         await replied(ahead ? 2 : 1)
@@ -142,7 +157,7 @@ t.test(
         const sha256 = createHash('sha256').update(body).digest('hex')
         const seen = got.map((one) => [one.target, one.bodyBytes, one.values('content-length')])
         const expected = [
-          [target, size, [`${size}`]],
+          [target, size, isChunked ? [] : [`${size}`]],
           [behind, 0, []],
         ]
         if (JSON.stringify(seen) !== JSON.stringify(expected) || got[0]?.bodySha256 !== sha256) {
@@ -159,13 +174,17 @@ t.test('what is left of a refused body is never a request', async (t) => {
   for (const filler of [0, 5_000, 100_000]) {
     const length = filler + 2 * hidden.length
     // With a zero first the length is node:http's.
-    for (const declared of [`${length}`, `0${length}`]) {
+    for (const [framing, start, end] of [
+      [`Content-Length: ${length}`, '', ''],
+      [`Content-Length: 0${length}`, '', ''],
+      ['Transfer-Encoding: chunked', `${length.toString(16)}\r\n`, '\r\n0\r\n\r\n'],
+    ] as const) {
       const connection = await connect(gateway.url)
-      connection.write(writeRequest('PUT /nowhere', [`Content-Length: ${declared}`]))
-      connection.write('x'.repeat(filler))
+      connection.write(writeRequest('PUT /nowhere', [framing]))
+      connection.write(start + 'x'.repeat(filler))
       await connection.receive('the refusal', (text) => /^HTTP\/1\.1 404 /.test(text))
       connection.write(hidden)
-      connection.write(hidden)
+      connection.write(hidden + end)
       const all = await connection.receiveAll()
       t.match(all, /\r\nConnection: close\r\n/)
       t.equal(all.split('HTTP/1.1 ').length, 2, 'one reply')
@@ -176,13 +195,17 @@ t.test('what is left of a refused body is never a request', async (t) => {
 
 t.test('a body that waits to be asked for is asked for where it is permitted', async (t) => {
   // With a zero first the length is node:http's.
-  for (const length of ['5', '05']) {
-    const fields = [`Content-Length: ${length}`, 'Expect: 100-continue']
+  for (const [framing, body] of [
+    ['Content-Length: 5', 'words'],
+    ['Content-Length: 05', 'words'],
+    ['Transfer-Encoding: chunked', '5\r\nwords\r\n0\r\n\r\n'],
+  ] as const) {
+    const fields = [framing, 'Expect: 100-continue']
     const connection = await connect(gateway.url)
     connection.write(writeRequest('PUT /public/asked', fields))
     const asked = await connection.receive('the interim reply', (text) => text.includes('\r\n\r\n'))
-    t.equal(asked, 'HTTP/1.1 100 Continue\r\n\r\n', length)
-    connection.write('words')
+    t.equal(asked, 'HTTP/1.1 100 Continue\r\n\r\n', framing)
+    connection.write(body)
     await connection.receive('its reply', (text) => /HTTP\/1\.1 200 /.test(text))
     connection.write(plain)
     await connection.receive('the next', (text) => text.split('HTTP/1.1 200 ').length === 3)
@@ -190,7 +213,7 @@ t.test('a body that waits to be asked for is asked for where it is permitted', a
     const refused = await connect(gateway.url)
     refused.write(writeRequest('PUT /nowhere', fields))
     const reply = await refused.receiveAll()
-    t.match(reply, /^HTTP\/1\.1 404 .*\r\nConnection: close\r\n/s, length)
+    t.match(reply, /^HTTP\/1\.1 404 .*\r\nConnection: close\r\n/s, framing)
   }
 })
 
@@ -198,13 +221,37 @@ t.test('nor is what comes when a refused body is no longer read', async (t) => {
   const hidden = `\n\n${writeRequest('GET /public/hidden')}`
   // More than the gateway drops; empty lines before a request are passed over.
   const block = Buffer.from(('\n'.repeat(200_000) + hidden).repeat(5))
-  for (const declared of ['300000000', '0300000000']) {
+  for (const [framing, start] of [
+    ['Content-Length: 300000000', ''],
+    ['Content-Length: 0300000000', ''],
+    ['Transfer-Encoding: chunked', '11e1a300\r\n'],
+  ] as const) {
     const connection = await connect(gateway.url)
-    connection.write(writeRequest('PUT /nowhere', [`Content-Length: ${declared}`]))
+    connection.write(writeRequest('PUT /nowhere', [framing]) + start)
     for (let sent = 0; sent < 100_000_000 && !connection.closed(); sent += block.length) {
       if (!connection.socket.write(block)) await drained(connection)
     }
     t.equal((await connection.receiveAll()).split('HTTP/1.1 ').length, 2, 'one reply')
+  }
+  t.notOk(upstream.requests.some(({ target }) => target === '/public/hidden'))
+})
+
+t.test('chunks that break off are told, and what is behind them is never a request', async (t) => {
+  const hidden = writeRequest('GET /public/hidden')
+  const framing = 'Transfer-Encoding: chunked'
+  // Where Connection names a field it is node:http's.
+  for (const [path, fields] of [
+    ['/public/broken-plain', [framing]],
+    ['/public/broken', [framing, 'Connection: x-a']],
+  ] as const) {
+    const connection = await connect(gateway.url)
+    connection.write(writeRequest(`PUT ${path}`, fields, '5\r\nwords\r\n'))
+    const hasBegun = ({ target, bodyBytes }: Recorded) => target === path && bodyBytes === 5
+    await upstream.request('the start', hasBegun)
+    connection.write(`6\r\nwordswords\r\n0\r\n\r\n${hidden}`)
+    const all = await connection.receiveAll()
+    t.match(all, /^HTTP\/1\.1 400 .*\r\nConnection: close\r\n.*well-formed/s)
+    t.equal(all.split('HTTP/1.1 ').length, 2, 'one reply')
   }
   t.notOk(upstream.requests.some(({ target }) => target === '/public/hidden'))
 })

@@ -7,6 +7,7 @@ const block = (): FieldBlock => ({
   fields: [],
   closes: false,
   length: undefined,
+  isChunked: false,
   expects: false,
   facts: new Map(),
 })

@@ -62,9 +62,10 @@ t.test('what it takes node:http takes, with the same meaning', async (t) => {
       if (plain === undefined) return
       taken++
       const { method, target } = plain
-      const { fields, closes, length = 0 } = plain.block
-      const mine = { method, target, fields, body: length, closes }
-      const theirs = await readByNode(text + 'x'.repeat(length))
+      const { fields, closes, length = 0, isChunked } = plain.block
+      const mine = { method, target, fields, body: isChunked ? 3 : length, closes }
+      const body = isChunked ? '3\r\nxxx\r\n0\r\n\r\n' : 'x'.repeat(length)
+      const theirs = await readByNode(text + body)
       if (JSON.stringify(theirs) === JSON.stringify(mine)) return
       throw new Error(`${JSON.stringify(mine)}, but node:http ${JSON.stringify(theirs)}`)
     }),
@@ -96,6 +97,12 @@ t.test('so is one with a body of a known length', (t) => {
   t.end()
 })
 
+t.test('and one in chunks', (t) => {
+  const text = 'PATCH /a HTTP/1.1\r\nHost: a\r\ntransfer-encoding: Chunked\r\n\r\n'
+  t.match(readPlainHead(text, fieldsMax, blocks), { block: { length: undefined, isChunked: true } })
+  t.end()
+})
+
 for (const [sentence, text] of [
   ['no body is expected', 'GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n'],
   ['a length has a zero first', 'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\n\r\n'],
@@ -110,6 +117,11 @@ for (const [sentence, text] of [
     'PUT / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n',
   ],
   ['a body follows', 'DELETE / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'],
+  ['there is a coding before it', 'PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n'],
+  [
+    'there are two codings',
+    'PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n',
+  ],
   [
     'it waits for a 100 without a body',
     'GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n',

@@ -126,3 +126,50 @@ const requestLine = fc
 
 /** What a client may send as a head; all of it in one piece. */
 export const requestHeads: fc.Arbitrary<string> = head(requestLine)
+
+const hex = /^[0-9a-f]{1,4}/i
+
+/** One chunk: a size, as a client may write it, and so many bytes, or nearly so. */
+const chunk = fc
+  .tuple(
+    mostly(
+      ['1', '5', 'a', 'A', '10', '005', '5;a', '5;a=b', '5;a="b c"', '5;a=b;c', '0000000000005'],
+      [
+        '',
+        '5 ',
+        ' 5',
+        '5 ;a',
+        '5; a',
+        '5;',
+        '5;=b',
+        '5;a=',
+        '5;a="b',
+        '5;a b',
+        '5;\xe9',
+        '5;a="\\""',
+      ].concat(['-5', '+5', '0x5', '5g', 'fffffffffffffffff', '5;a\n', '5;a\r', '5\0']),
+    ),
+    nl,
+    mostly([''], ['x', '\r\n']),
+    nl,
+  )
+  .map(([size, first, beside, last]) => {
+    const content = 'hello world, hello!'.slice(0, Number.parseInt(hex.exec(size)?.[0] ?? '5', 16))
+    return `${size}${first}${content}${beside}${last}`
+  })
+
+const trailers = fc
+  .array(fc.tuple(name, value, nl), { maxLength: 2 })
+  .map((all) => all.map(([n, v, feed]) => `${n}: ${v}${feed}`).join(''))
+
+/** What a client may send as the chunks of a body, or of its beginning. */
+export const chunkedBodies: fc.Arbitrary<string> = fc
+  .tuple(
+    fc.array(chunk, { maxLength: 4 }),
+    mostly(['0', '000', '0;a'], ['', '0 ', '5']),
+    nl,
+    mostly([''], ['T: v\r\n']),
+    fc.oneof({ weight: 3, arbitrary: fc.constant('') }, { weight: 1, arbitrary: trailers }),
+    nl,
+  )
+  .map(([chunks, ...rest]) => chunks.join('') + rest.join(''))

@@ -1,0 +1,136 @@
+// The chunked transfer coding (RFC 9112 7.1), read from its bytes as they come. It takes what is written to the
+// letter and throws WireError for the rest: whatever it takes, a well-kept parser takes with the same meaning
+// (the tests compare them). Content passes in slices of what was read, never copied or held.
+
+import { hasBareFeed, headEnd, joinPending, readFieldLines, WireError } from './field-lines.ts'
+
+/** A chunk's size with its extensions. */
+const sizeBytesMax = 4 * 1024
+const token = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
+const quoted = '"(?:[\\t\\x20\\x21\\x23-\\x5b\\x5d-\\x7e\\x80-\\xff])*"'
+const sizePattern = new RegExp(
+  `^([0-9a-f]{1,13})((?:;${token}(?:=(?:${token}|${quoted}))?)*)\\r$`,
+  'i',
+)
+
+const lineFeed = 0x0a
+const carriageReturn = 0x0d
+
+export type ChunkEvents = {
+  /** A part of the content. The bytes may be overwritten when the call has returned. */
+  data(bytes: Buffer): void
+  /** The last chunk, and the trailers behind it, were read. */
+  end(trailers: string[]): void
+}
+
+type State = 'size' | 'data' | 'data end' | 'trailers' | 'whole'
+
+const noFields: string[] = []
+
+export class ChunkedReader {
+  readonly #events: ChunkEvents
+  #state: State = 'size'
+  /** Bytes of the chunk that are still to come. */
+  #left = 0
+  /** The beginning of a line, or of trailers, that came in several reads. */
+  #pending: Buffer | undefined
+  #extensionBytes = 0
+  readonly #besideBytesMax: number
+
+  /** `besideBytesMax`: what may come beside the content, as extensions of all chunks together and as trailers. */
+  constructor(events: ChunkEvents, besideBytesMax: number) {
+    this.#events = events
+    this.#besideBytesMax = besideBytesMax
+  }
+
+  get isWhole(): boolean {
+    return this.#state === 'whole'
+  }
+
+  /**
+   * Reads from `at` up to `end`, or to the end of the coding: returns where it stopped. Throws WireError, and what
+   * the events throw.
+   */
+  take(bytes: Buffer, at: number, end: number): number {
+    let next = at
+    while (next < end && this.#state !== 'whole') next = this.#step(bytes, next, end)
+    return next
+  }
+
+  #step(bytes: Buffer, at: number, end: number): number {
+    switch (this.#state) {
+      case 'size':
+        return this.#takeSize(bytes, at, end)
+      case 'data':
+        return this.#takeData(bytes, at, end)
+      case 'data end':
+        return this.#takeDataEnd(bytes, at)
+      case 'trailers':
+        return this.#takeTrailers(bytes, at, end)
+      case 'whole':
+        return at
+    }
+  }
+
+  #takeSize(bytes: Buffer, at: number, end: number): number {
+    // What stands behind `end` is of an earlier read.
+    const found = bytes.indexOf(lineFeed, at)
+    const feed = found < end ? found : -1
+    const isWhole = feed >= 0 && this.#pending === undefined && feed - at <= sizeBytesMax
+    const line = isWhole
+      ? bytes.toString('latin1', at, feed)
+      : this.#append(bytes.subarray(at, feed < 0 ? end : feed), sizeBytesMax).toString('latin1')
+    if (feed < 0) return end
+    this.#pending = undefined
+    const [, size, extensions] = sizePattern.exec(line) ?? []
+    if (size === undefined) throw new WireError('a chunk has no size')
+    this.#extensionBytes += extensions?.length ?? 0
+    if (this.#extensionBytes > this.#besideBytesMax) {
+      throw new WireError(`chunk extensions are longer than ${this.#besideBytesMax} bytes`)
+    }
+    this.#left = Number.parseInt(size, 16)
+    this.#state = this.#left === 0 ? 'trailers' : 'data'
+    return feed + 1
+  }
+
+  #takeData(bytes: Buffer, at: number, end: number): number {
+    const partEnd = Math.min(end, at + this.#left)
+    this.#left -= partEnd - at
+    if (this.#left === 0) this.#state = 'data end'
+    this.#events.data(bytes.subarray(at, partEnd))
+    return partEnd
+  }
+
+  #takeDataEnd(bytes: Buffer, at: number): number {
+    const expected = this.#pending === undefined ? carriageReturn : lineFeed
+    if (bytes[at] !== expected) throw new WireError('a chunk is longer than its size')
+    if (expected === lineFeed) {
+      this.#pending = undefined
+      this.#state = 'size'
+    } else {
+      this.#pending = Buffer.of(carriageReturn)
+    }
+    return at + 1
+  }
+
+  /** Field lines, then an empty one; usually that alone. */
+  #takeTrailers(bytes: Buffer, at: number, end: number): number {
+    const before = this.#pending?.length ?? 0
+    const all = this.#append(bytes.subarray(at, end), this.#besideBytesMax)
+    const isEmpty = all.length >= 2 && all[0] === carriageReturn && all[1] === lineFeed
+    const endAt = isEmpty ? 0 : all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
+    if (endAt < 0) {
+      if (hasBareFeed(all.toString('latin1'))) throw new WireError('a bare LF is in the trailers')
+      return end
+    }
+    this.#pending = undefined
+    this.#state = 'whole'
+    this.#events.end(isEmpty ? noFields : readFieldLines(all.toString('latin1', 0, endAt + 2), 0))
+    return at + endAt + (isEmpty ? 2 : headEnd.length) - before
+  }
+
+  #append(fresh: Buffer, bytesMax: number): Buffer {
+    this.#pending = joinPending(this.#pending, fresh, bytesMax)
+    return this.#pending
+  }
+}

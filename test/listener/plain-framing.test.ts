@@ -1,0 +1,138 @@
+// Where bodies of plain requests end (gateway/listener/plain-framing.ts). Chunks that it takes node:http takes too,
+// with the same content and end, wherever the network cuts them. It may refuse more, never less.
+
+import http from 'node:http'
+import net, { type AddressInfo } from 'node:net'
+import fc from 'fast-check'
+import t from 'tap'
+import { WireError } from '../../gateway/http1/field-lines.ts'
+import {
+  ChunkedFraming,
+  LengthFraming,
+  type PlainFraming,
+} from '../../gateway/listener/plain-framing.ts'
+import { chunkedBodies } from '../http1/wire.ts'
+import { cut, places, search } from '../search.ts'
+
+type Read = { readonly content: string; readonly behind: string; readonly isWhole: boolean }
+
+/** Undefined: refused. Of what is behind the body only the first read tells. */
+function read(framing: PlainFraming, parts: readonly Buffer[]): Read | undefined {
+  let content = ''
+  let behind = ''
+  try {
+    for (const part of parts) {
+      if (framing.isWhole) {
+        behind += part.toString('latin1')
+        continue
+      }
+      // It may move what is in it.
+      const bytes = Buffer.from(part)
+      content += framing.take(bytes).toString('latin1')
+      behind += bytes.toString('latin1', bytes.length - framing.bytesBehind)
+    }
+    return { content, behind, isWhole: framing.isWhole }
+  } catch (error) {
+    if (error instanceof WireError) return undefined
+    throw error
+  }
+}
+
+let seen: string | undefined
+const server = http.createServer((req, res) => {
+  let content = ''
+  req.on('data', (part: Buffer) => {
+    content += part.toString('latin1')
+  })
+  req.on('end', () => {
+    seen = content
+    res.end('seen')
+  })
+})
+server.on('clientError', (_, socket) => socket.destroy())
+t.before(() => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve)))
+t.teardown(() => void server.close().closeAllConnections())
+
+/** The content that node:http reads of a whole body; undefined: refused. */
+async function readByNode(text: string): Promise<string | undefined> {
+  seen = undefined
+  await new Promise<void>((resolve) => {
+    const socket = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
+    socket.on('connect', () => {
+      socket.write('PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n')
+      socket.write(text, 'latin1')
+    })
+    socket.on('data', () => socket.destroy())
+    socket.on('error', () => {})
+    socket.on('close', () => resolve())
+  })
+  return seen
+}
+
+t.test('chunks that it takes node:http takes, with the same content', async (t) => {
+  let taken = 0
+  await search(
+    2_000,
+    fc.asyncProperty(chunkedBodies, async (text) => {
+      const mine = read(new ChunkedFraming(), [Buffer.from(text, 'latin1')])
+      if (mine?.isWhole !== true) return
+      taken++
+      const theirs = await readByNode(text.slice(0, text.length - mine.behind.length))
+      if (theirs === mine.content) return
+      throw new Error(`${JSON.stringify(mine)}, but node:http ${JSON.stringify(theirs)}`)
+    }),
+  )
+  t.ok(taken > 200, `${taken} were taken`)
+})
+
+t.test('chunks mean the same wherever they are cut', async () => {
+  await search(
+    3_000,
+    fc.property(chunkedBodies, places, (text, at) => {
+      const bytes = Buffer.from(text, 'latin1')
+      const whole = JSON.stringify(read(new ChunkedFraming(), [bytes]))
+      return JSON.stringify(read(new ChunkedFraming(), cut(bytes, at))) === whole
+    }),
+  )
+})
+
+t.test('a length ends a body wherever it is cut', async () => {
+  await search(
+    1_000,
+    fc.property(fc.string({ minLength: 1 }), fc.nat(20), places, (text, length, at) => {
+      const bytes = Buffer.from(text)
+      const parts = cut(bytes, at).filter((part) => part.length > 0)
+      const mine = read(new LengthFraming(length), parts)
+      const sent = bytes.toString('latin1')
+      return (
+        mine?.content === sent.slice(0, length) &&
+        mine.behind === sent.slice(length) &&
+        mine.isWhole === sent.length >= length
+      )
+    }),
+  )
+})
+
+for (const [sentence, text] of [
+  ['a size that never ends', '5'.repeat(5_000)],
+  ['extensions that never end', `5;${'a'.repeat(5_000)}`],
+  ['extensions that are long together', `1;${'a'.repeat(1_000)}\r\nx\r\n`.repeat(17)],
+  ['trailers that never end', `0\r\nA: ${'x'.repeat(17_000)}`],
+  ['a line of trailers that ends in LF alone', '0\r\nA: b\n'],
+] as const) {
+  t.test(`it refuses ${sentence} before more has come`, (t) => {
+    const bytes = Buffer.from(text, 'latin1')
+    t.throws(() => new ChunkedFraming().take(bytes), { name: 'WireError' })
+    t.end()
+  })
+}
+
+t.test('the content of a read is one piece of it', (t) => {
+  const framing = new ChunkedFraming()
+  const bytes = Buffer.from('2\r\nab\r\n1\r\nc\r\n3\r\ndef\r\n5\r\ngh')
+  const content = framing.take(bytes)
+  t.equal(String(content), 'abcdefgh')
+  t.equal(content.buffer, bytes.buffer)
+  t.equal(content.byteOffset, bytes.byteOffset + 3)
+  t.end()
+})
