@@ -31,7 +31,7 @@ export const tokenField = 'X-Auth-Token'
 export type Bench = {
   readonly folder: string
   /**
-   * `127.0.0.1:PORT` of the upstream: PUT `/api/sink` takes any body, `/api/blob` is a file of `blobBytes`,
+   * `127.0.0.1:PORT` of the upstream: PUT `/api/sink` takes any body (in chunks: of zeros), `/api/blob` is a file of `blobBytes`,
    * `/api/seen` says `NUMBER TOKEN`: which request of its connection this is, and the token field that
    * came with it. Everything else has a reply of `replyBytes`.
    */
@@ -130,6 +130,16 @@ async function startUpstream(folder: string, port: number): Promise<Server> {
         location /api/seen { return 200 '$connection_requests $http_${field}'; }
         location /api/blob { alias ${root}/blob; }
         location /api/sink { content_by_lua_block {
+          if ngx.var.http_transfer_encoding then
+            local socket, tail = ngx.req.socket(true), ""
+            while tail ~= "0\\r\\n\\r\\n" do
+              local part, failure = socket:receiveany(262144)
+              if not part then return end
+              tail = (tail .. part:sub(-5)):sub(-5)
+            end
+            socket:send("HTTP/1.1 204 No Content\\r\\nConnection: close\\r\\n\\r\\n")
+            return
+          end
           local body = ngx.req.socket()
           while body do
             local block, failure, rest = body:receive(262144)
