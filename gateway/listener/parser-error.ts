@@ -1,6 +1,7 @@
 // What the HTTP parser refused, or waited for in vain, as one of the closed table of errors (RFC 9112 2.2, 3).
 
 import { GatewayError } from '../errors.ts'
+import { WireError } from '../http1/field-lines.ts'
 
 /** What an error of the parser or of its timer is called; undefined: there is nobody to tell. */
 export function readParserError(error: NodeJS.ErrnoException): GatewayError | undefined {
@@ -29,8 +30,14 @@ export function noHead(): GatewayError {
   return new GatewayError('request_timeout', 'no whole request head came in 10 seconds')
 }
 
-/** The parser's own error holds the packet, and with it whatever credentials stand there: it goes no further. */
-function malformed({ message }: Error): GatewayError {
-  const cause = new Error(message)
-  return new GatewayError('bad_request', 'the request is not well-formed HTTP/1.1', { cause })
+/**
+ * Says what the parser says is wrong: a sentence of its own. Its error holds the packet, and with it whatever
+ * credentials stand there: that goes no further.
+ */
+function malformed(error: Error): GatewayError {
+  const { message } = error
+  const what = error instanceof WireError ? message : 'reason' in error ? error.reason : undefined
+  const why = typeof what === 'string' && what !== '' ? `: ${what}` : ''
+  const sentence = `the request is not well-formed HTTP/1.1${why}`
+  return new GatewayError('bad_request', sentence, { cause: new Error(message) })
 }

@@ -250,7 +250,7 @@ t.test('chunks that break off are told, and what is behind them is never a reque
     await upstream.request('the start', hasBegun)
     connection.write(`6\r\nwordswords\r\n0\r\n\r\n${hidden}`)
     const all = await connection.receiveAll()
-    t.match(all, /^HTTP\/1\.1 400 .*\r\nConnection: close\r\n.*well-formed/s)
+    t.match(all, /^HTTP\/1\.1 400 .*\r\nConnection: close\r\n.*well-formed HTTP\/1\.1: \w/s)
     t.equal(all.split('HTTP/1.1 ').length, 2, 'one reply')
   }
   t.notOk(upstream.requests.some(({ target }) => target === '/public/hidden'))
