@@ -7,40 +7,49 @@ import { hasBareFeed, headEnd, joinPending, readFieldLines, WireError } from './
 /** A chunk's size with its extensions. */
 const sizeBytesMax = 4 * 1024
 const token = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
-const quoted = '"(?:[\\t\\x20\\x21\\x23-\\x5b\\x5d-\\x7e\\x80-\\xff])*"'
+const quoted =
+  '"(?:[\\t\\x20\\x21\\x23-\\x5b\\x5d-\\x7e\\x80-\\xff]|\\\\[\\t\\x20-\\x7e\\x80-\\xff])*"'
 const sizePattern = new RegExp(
-  `^([0-9a-f]{1,13})((?:;${token}(?:=(?:${token}|${quoted}))?)*)\\r$`,
+  `^(0*[0-9a-f]{1,13})(?:;${token}(?:=(?:${token}|${quoted}))?)*\\r$`,
   'i',
 )
+/** What would say again how long the body is. */
+const neverTrailers: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding'])
 
 const lineFeed = 0x0a
 const carriageReturn = 0x0d
 
 export type ChunkEvents = {
-  /** A part of the content. The bytes may be overwritten when the call has returned. */
-  data(bytes: Buffer): void
+  /** A part of the content. The bytes may be overwritten when the call has returned, and up to `to` within it. */
+  data(bytes: Buffer, from: number, to: number): void
   /** The last chunk, and the trailers behind it, were read. */
   end(trailers: string[]): void
 }
 
-type State = 'size' | 'data' | 'data end' | 'trailers' | 'whole'
+type State =
+  | 'size'
+  | 'data'
+  | 'data end'
+  | 'data feed'
+  | 'last line'
+  | 'last feed'
+  | 'trailers'
+  | 'whole'
 
 const noFields: string[] = []
 
 export class ChunkedReader {
   readonly #events: ChunkEvents
+  readonly #trailerBytesMax: number
   #state: State = 'size'
   /** Bytes of the chunk that are still to come. */
   #left = 0
-  /** The beginning of a line, or of trailers, that came in several reads. */
+  /** The beginning of a size, or of trailers, that came in several reads. */
   #pending: Buffer | undefined
-  #extensionBytes = 0
-  readonly #besideBytesMax: number
 
-  /** `besideBytesMax`: what may come beside the content, as extensions of all chunks together and as trailers. */
-  constructor(events: ChunkEvents, besideBytesMax: number) {
+  constructor(events: ChunkEvents, trailerBytesMax: number) {
     this.#events = events
-    this.#besideBytesMax = besideBytesMax
+    this.#trailerBytesMax = trailerBytesMax
   }
 
   get isWhole(): boolean {
@@ -64,7 +73,20 @@ export class ChunkedReader {
       case 'data':
         return this.#takeData(bytes, at, end)
       case 'data end':
-        return this.#takeDataEnd(bytes, at)
+        return this.#takeSign(bytes, at, carriageReturn, 'data feed')
+      case 'data feed':
+        return this.#takeSign(bytes, at, lineFeed, 'size')
+      case 'last line':
+        if (bytes[at] === carriageReturn) {
+          this.#state = 'last feed'
+          return at + 1
+        }
+        this.#state = 'trailers'
+        return at
+      case 'last feed':
+        this.#takeSign(bytes, at, lineFeed, 'whole')
+        this.#events.end(noFields)
+        return at + 1
       case 'trailers':
         return this.#takeTrailers(bytes, at, end)
       case 'whole':
@@ -82,51 +104,46 @@ export class ChunkedReader {
       : this.#append(bytes.subarray(at, feed < 0 ? end : feed), sizeBytesMax).toString('latin1')
     if (feed < 0) return end
     this.#pending = undefined
-    const [, size, extensions] = sizePattern.exec(line) ?? []
+    const size = sizePattern.exec(line)?.[1]
     if (size === undefined) throw new WireError('a chunk has no size')
-    this.#extensionBytes += extensions?.length ?? 0
-    if (this.#extensionBytes > this.#besideBytesMax) {
-      throw new WireError(`chunk extensions are longer than ${this.#besideBytesMax} bytes`)
-    }
     this.#left = Number.parseInt(size, 16)
-    this.#state = this.#left === 0 ? 'trailers' : 'data'
+    this.#state = this.#left === 0 ? 'last line' : 'data'
     return feed + 1
   }
 
   #takeData(bytes: Buffer, at: number, end: number): number {
-    const partEnd = Math.min(end, at + this.#left)
-    this.#left -= partEnd - at
+    const to = Math.min(end, at + this.#left)
+    this.#left -= to - at
     if (this.#left === 0) this.#state = 'data end'
-    this.#events.data(bytes.subarray(at, partEnd))
-    return partEnd
+    this.#events.data(bytes, at, to)
+    return to
   }
 
-  #takeDataEnd(bytes: Buffer, at: number): number {
-    const expected = this.#pending === undefined ? carriageReturn : lineFeed
-    if (bytes[at] !== expected) throw new WireError('a chunk is longer than its size')
-    if (expected === lineFeed) {
-      this.#pending = undefined
-      this.#state = 'size'
-    } else {
-      this.#pending = Buffer.of(carriageReturn)
-    }
+  #takeSign(bytes: Buffer, at: number, sign: number, next: State): number {
+    if (bytes[at] !== sign) throw new WireError('a chunk does not end where its size says')
+    this.#state = next
     return at + 1
   }
 
-  /** Field lines, then an empty one; usually that alone. */
+  /** Field lines, then an empty one. */
   #takeTrailers(bytes: Buffer, at: number, end: number): number {
     const before = this.#pending?.length ?? 0
-    const all = this.#append(bytes.subarray(at, end), this.#besideBytesMax)
-    const isEmpty = all.length >= 2 && all[0] === carriageReturn && all[1] === lineFeed
-    const endAt = isEmpty ? 0 : all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
+    const all = this.#append(bytes.subarray(at, end), this.#trailerBytesMax)
+    const endAt = all.indexOf(headEnd, Math.max(0, before - headEnd.length), 'latin1')
     if (endAt < 0) {
       if (hasBareFeed(all.toString('latin1'))) throw new WireError('a bare LF is in the trailers')
       return end
     }
+    const trailers = readFieldLines(all.toString('latin1', 0, endAt + 2), 0)
+    for (let i = 0; i < trailers.length; i += 2) {
+      const name = trailers[i] as string
+      if (neverTrailers.has(name.toLowerCase()))
+        throw new WireError(`${name} is among the trailers`)
+    }
     this.#pending = undefined
     this.#state = 'whole'
-    this.#events.end(isEmpty ? noFields : readFieldLines(all.toString('latin1', 0, endAt + 2), 0))
-    return at + endAt + (isEmpty ? 2 : headEnd.length) - before
+    this.#events.end(trailers)
+    return at + endAt + headEnd.length - before
   }
 
   #append(fresh: Buffer, bytesMax: number): Buffer {

@@ -13,7 +13,7 @@ import {
   WireError,
 } from './field-lines.ts'
 
-/** A longer head, longer trailers, and more chunk extensions, are refused. */
+/** A longer head, or longer trailers, are refused. */
 export const headBytesMax = 64 * 1024
 const statusLinePattern = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?= |\r)/
 const statusLineStart = 'HTTP/1.'
@@ -54,7 +54,7 @@ export class ReplyParser {
   constructor(events: ReplyEvents) {
     this.#events = events
     this.#chunkEvents = {
-      data: (bytes) => events.data(bytes),
+      data: (bytes, from, to) => events.data(bytes.subarray(from, to)),
       end: (trailers) => this.#end(trailers),
     }
   }

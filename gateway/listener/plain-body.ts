@@ -60,11 +60,10 @@ export class PlainBody implements BodySource {
    * what cannot be of it.
    */
   take(bytes: Buffer, isLent = false): Buffer | undefined {
-    const content = this.#framing.take(bytes)
+    const { content, behind } = this.#framing.take(bytes)
     this.#isLent = content.length > 0 && this.#body?.take(content, isLent) === false
     if (this.isWhole) this.#body?.end()
-    const { bytesBehind } = this.#framing
-    return bytesBehind > 0 ? bytes.subarray(bytes.length - bytesBehind) : undefined
+    return behind
   }
 
   /** The connection is gone. */

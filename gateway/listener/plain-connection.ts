@@ -12,7 +12,7 @@ import { readPlainHead } from '../http1/plain-head.ts'
 import { quickReadBytes, returnOwnBuffer, takeOwnBuffer } from '../own-buffers.ts'
 import { Exchange } from './exchange.ts'
 import { PlainBody } from './plain-body.ts'
-import { ChunkedFraming, LengthFraming } from './plain-framing.ts'
+import { ChunkedFraming, type Framed, LengthFraming } from './plain-framing.ts'
 import { PlainReply } from './plain-reply.ts'
 import { sharedBuffer, shareReads, unshareReads } from './shared-read.ts'
 
@@ -190,10 +190,10 @@ export class PlainConnection {
     const head = hasHead
       ? readPlainHead(end === text.length ? text : text.slice(0, end), fieldsMax, blocks)
       : undefined
-    const sent = text.length - end + heldBody.length
     const hasBody = head !== undefined && (head.block.isChunked || (head.block.length ?? 0) > 0)
     const body = hasBody ? this.#beginBody(head.block, text.slice(end), heldBody) : undefined
-    if (head === undefined || (body === undefined && (hasBody || sent > 0))) {
+    const isPlain = hasBody ? body !== undefined : text.length + heldBody.length === end
+    if (head === undefined || !isPlain) {
       this.#handOver(Buffer.from(text, 'latin1'), heldBody)
       return
     }
@@ -209,6 +209,7 @@ export class PlainConnection {
       rawHeaders: block.fields,
       headers: framingFields(block),
       socket: this.socket,
+      // As it is now.
       complete: body === undefined || body.isWhole,
       facts: block.facts,
     }
@@ -226,24 +227,25 @@ export class PlainConnection {
     heldBody: Buffer,
   ): PlainBody | undefined {
     const framing = isChunked ? new ChunkedFraming() : new LengthFraming(length)
-    const first = heldBody.length > 0 ? heldBody : Buffer.from(inText, 'latin1')
-    // Of a body more may have been read since. A copy, where the bytes may be moved and be needed as they were.
-    const isCopied = isChunked || this.#ahead.length > 0
-    const read = isCopied ? Buffer.concat([first, ...this.#ahead]) : first
-    let content: Buffer
+    // What chunks hold may be moved, and be needed as it was.
+    const held = isChunked ? Buffer.from(heldBody) : heldBody
+    const first = held.length > 0 ? held : Buffer.from(inText, 'latin1')
+    // More may have been read since.
+    const read = this.#ahead.length > 0 ? Buffer.concat([first, ...this.#ahead]) : first
+    let framed: Framed
     try {
-      content = framing.take(read)
+      framed = framing.take(read)
     } catch (error) {
       if (error instanceof WireError) return undefined
       throw error
     }
-    if (framing.bytesBehind > 0) return undefined
+    if (framed.behind !== undefined) return undefined
     if (this.#ahead.length > 0) {
       this.#ahead = []
       this.#aheadBytes = 0
       this.socket.resume()
     }
-    const body = new PlainBody(this.socket, framing, content)
+    const body = new PlainBody(this.socket, framing, framed.content)
     if (!body.isWhole) this.#body = body
     return body
   }

@@ -2,20 +2,20 @@
 
 import { ChunkedReader } from '../http1/chunked-reader.ts'
 
-/** What a client may send beside the content, as chunk extensions and as trailers; nobody is told of either. */
-const besideBytesMax = 16 * 1024
+/** Nobody is told of them. */
+const trailerBytesMax = 16 * 1024
+
+/** Of what was read: the content, and what is behind the body. */
+export type Framed = { readonly content: Buffer; readonly behind: Buffer | undefined }
 
 export type PlainFraming = {
   /** The body has ended. */
   readonly isWhole: boolean
-  /** What was taken last goes on behind the body for so many bytes. */
-  readonly bytesBehind: number
-  /** Takes what was read next; returns what of it is content, which may have been moved within. Throws WireError. */
-  take(bytes: Buffer): Buffer
+  /** Takes what was read next. Its content may be moved within. Throws WireError. */
+  take(bytes: Buffer): Framed
 }
 
 export class LengthFraming implements PlainFraming {
-  bytesBehind = 0
   #left: number
 
   constructor(length: number) {
@@ -26,44 +26,45 @@ export class LengthFraming implements PlainFraming {
     return this.#left === 0
   }
 
-  take(bytes: Buffer): Buffer {
-    const content = bytes.length > this.#left ? bytes.subarray(0, this.#left) : bytes
-    this.#left -= content.length
-    this.bytesBehind = bytes.length - content.length
-    return content
+  take(bytes: Buffer): Framed {
+    const end = this.#left
+    if (bytes.length <= end) {
+      this.#left -= bytes.length
+      return { content: bytes, behind: undefined }
+    }
+    this.#left = 0
+    return { content: bytes.subarray(0, end), behind: bytes.subarray(end) }
   }
 }
 
 export class ChunkedFraming implements PlainFraming {
-  bytesBehind = 0
-  #parts: Buffer[] = []
+  /** Where the content of the last read is, moved together. */
+  #from = 0
+  #to = 0
   readonly #reader = new ChunkedReader(
-    { data: (part) => void this.#parts.push(part), end: () => {} },
-    besideBytesMax,
+    { data: (bytes, from, to) => this.#join(bytes, from, to), end: () => {} },
+    trailerBytesMax,
   )
 
   get isWhole(): boolean {
     return this.#reader.isWhole
   }
 
-  take(bytes: Buffer): Buffer {
-    this.bytesBehind = bytes.length - this.#reader.take(bytes, 0, bytes.length)
-    const parts = this.#parts
-    this.#parts = []
-    return joinWithin(bytes, parts)
+  take(bytes: Buffer): Framed {
+    this.#from = 0
+    this.#to = 0
+    const end = this.#reader.take(bytes, 0, bytes.length)
+    const content = bytes.subarray(this.#from, this.#to)
+    return { content, behind: end < bytes.length ? bytes.subarray(end) : undefined }
   }
-}
 
-/** The parts, which stand in `bytes` one behind the other, without the gaps. */
-function joinWithin(bytes: Buffer, parts: readonly Buffer[]): Buffer {
-  const [first] = parts
-  if (first === undefined) return bytes.subarray(0, 0)
-  const start = first.byteOffset - bytes.byteOffset
-  let end = start
-  for (const part of parts) {
-    const from = part.byteOffset - bytes.byteOffset
-    if (from > end) bytes.copyWithin(end, from, from + part.length)
-    end += part.length
+  #join(bytes: Buffer, from: number, to: number): void {
+    if (this.#to === 0) {
+      this.#from = from
+      this.#to = to
+      return
+    }
+    bytes.copyWithin(this.#to, from, to)
+    this.#to += to - from
   }
-  return bytes.subarray(start, end)
 }

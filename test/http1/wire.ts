@@ -133,7 +133,21 @@ const hex = /^[0-9a-f]{1,4}/i
 const chunk = fc
   .tuple(
     mostly(
-      ['1', '5', 'a', 'A', '10', '005', '5;a', '5;a=b', '5;a="b c"', '5;a=b;c', '0000000000005'],
+      [
+        '1',
+        '5',
+        'a',
+        'A',
+        '10',
+        '005',
+        '5;a',
+        '5;a=b',
+        '5;a="b c"',
+        '5;a=b;c',
+        '0000000000005',
+        '00000000000000005',
+        '5;a="\\""',
+      ],
       [
         '',
         '5 ',
@@ -168,7 +182,7 @@ export const chunkedBodies: fc.Arbitrary<string> = fc
     fc.array(chunk, { maxLength: 4 }),
     mostly(['0', '000', '0;a'], ['', '0 ', '5']),
     nl,
-    mostly([''], ['T: v\r\n']),
+    mostly([''], ['T: v\r\n', 'Content-Length: 5\r\n', 'transfer-encoding: chunked\r\n']),
     fc.oneof({ weight: 3, arbitrary: fc.constant('') }, { weight: 1, arbitrary: trailers }),
     nl,
   )

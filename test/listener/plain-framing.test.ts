@@ -16,7 +16,7 @@ import { cut, places, search } from '../search.ts'
 
 type Read = { readonly content: string; readonly behind: string; readonly isWhole: boolean }
 
-/** Undefined: refused. Of what is behind the body only the first read tells. */
+/** Undefined: refused. */
 function read(framing: PlainFraming, parts: readonly Buffer[]): Read | undefined {
   let content = ''
   let behind = ''
@@ -27,9 +27,9 @@ function read(framing: PlainFraming, parts: readonly Buffer[]): Read | undefined
         continue
       }
       // It may move what is in it.
-      const bytes = Buffer.from(part)
-      content += framing.take(bytes).toString('latin1')
-      behind += bytes.toString('latin1', bytes.length - framing.bytesBehind)
+      const framed = framing.take(Buffer.from(part))
+      content += framed.content.toString('latin1')
+      behind += framed.behind?.toString('latin1') ?? ''
     }
     return { content, behind, isWhole: framing.isWhole }
   } catch (error) {
@@ -116,9 +116,10 @@ t.test('a length ends a body wherever it is cut', async () => {
 for (const [sentence, text] of [
   ['a size that never ends', '5'.repeat(5_000)],
   ['extensions that never end', `5;${'a'.repeat(5_000)}`],
-  ['extensions that are long together', `1;${'a'.repeat(1_000)}\r\nx\r\n`.repeat(17)],
   ['trailers that never end', `0\r\nA: ${'x'.repeat(17_000)}`],
   ['a line of trailers that ends in LF alone', '0\r\nA: b\n'],
+  ['a length among the trailers', '0\r\nA: b\r\ncontent-Length: 5\r\n\r\n'],
+  ['a CR behind which nothing ends', '0\r\n\rA'],
 ] as const) {
   t.test(`it refuses ${sentence} before more has come`, (t) => {
     const bytes = Buffer.from(text, 'latin1')
@@ -127,10 +128,19 @@ for (const [sentence, text] of [
   })
 }
 
+t.test('what is behind the body is no part of it, however long', (t) => {
+  const behind = `GET / HTTP/1.1\r\nX: ${'a'.repeat(20_000)}`
+  const framing = new ChunkedFraming()
+  const framed = framing.take(Buffer.from(`1\r\na\r\n0\r\n\r\n${behind}`))
+  t.equal(String(framed.content), 'a')
+  t.equal(String(framed.behind), behind)
+  t.end()
+})
+
 t.test('the content of a read is one piece of it', (t) => {
   const framing = new ChunkedFraming()
   const bytes = Buffer.from('2\r\nab\r\n1\r\nc\r\n3\r\ndef\r\n5\r\ngh')
-  const content = framing.take(bytes)
+  const { content } = framing.take(bytes)
   t.equal(String(content), 'abcdefgh')
   t.equal(content.buffer, bytes.buffer)
   t.equal(content.byteOffset, bytes.byteOffset + 3)
