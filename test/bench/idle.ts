@@ -37,6 +37,8 @@ export const idle: Section = {
     const contenders = [nginxLua, scopegate].flatMap((peer) =>
       counts.map((count) => ({ name: `${peer.name}, ${count}`, peer, count, start: peer.start })),
     )
+    const own = contenders.filter(({ peer }) => peer === scopegate)
+    const compared = [{ of: own.at(-1)!, to: own[0]!, goal: flatGoal }]
     const measured = await inTurn(scene, contenders, rounds, {
       warmUp: (running) => warmUp(scene, running, load, warmUpSeconds),
       measure: async (running, contender) => {
@@ -52,6 +54,7 @@ export const idle: Section = {
           await clients.stop()
         }
       },
+      until: { compared, figure: (cpuMicros) => cpuMicros },
     })
     const of = (peer: Peer): [number, Contender, number[]][] =>
       [...measured].filter(([c]) => c.peer === peer).map(([c, list]) => [c.count, c, list])

@@ -13,7 +13,7 @@ import type { Report, Verdict } from './report.ts'
 import type { Bench } from './scene.ts'
 import type { Effort, Section } from './section.ts'
 import { ratio, type Spread, spread } from './statistics.ts'
-import { inShortRounds, inTurn, measureRequests, warmUp } from './turns.ts'
+import { cpuOf, inShortRounds, inTurn, measureRequests, warmUp } from './turns.ts'
 import type { Load } from './wrk.ts'
 
 /** By the name of the peer. */
@@ -75,6 +75,7 @@ async function measure(
   load: Load,
 ): Promise<Report> {
   const short = inShortRounds(effort)
+  const compared = [...goals].map(([to, goal]) => ({ of: scopegate, to, goal }))
   const measured = await inTurn(scene, peers, short.rounds, {
     warmUp: async (running, peer) => {
       await checkPeer(scene, peer, running)
@@ -84,8 +85,9 @@ async function measure(
       ...(await measureRequests(scene, running, load, short)),
       residentMiB: residentBytes(running.groups) / 2 ** 20,
     }),
+    until: effort.quick ? undefined : { compared, figure: cpuOf },
   })
-  const cpu = (peer: Peer): number[] => measured.get(peer)!.map(({ cpuMicros }) => cpuMicros)
+  const cpu = (peer: Peer): number[] => measured.get(peer)!.map(cpuOf)
   const verdicts: Verdict[] = peers
     .filter((peer) => peer !== scopegate)
     .map((peer) => {

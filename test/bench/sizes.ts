@@ -7,10 +7,10 @@ import type { Table, Verdict } from './report.ts'
 import type { Bench } from './scene.ts'
 import type { Effort } from './section.ts'
 import { ratio, type Spread, spread } from './statistics.ts'
-import { inShortRounds, inTurn, measureRequests, warmUp } from './turns.ts'
+import { cpuOf, inShortRounds, inTurn, measureRequests, warmUp } from './turns.ts'
 import type { Load } from './wrk.ts'
 
-/** The largest may cost so much of the smallest, noise included, to count as flat. */
+/** The largest may cost so much of the smallest to count as flat. */
 export const flatGoal = 1.2
 
 /** One gateway with one size of what grows. */
@@ -47,8 +47,9 @@ export async function compareSizes(
       ...(await measureRequests(scene, running, load, short)),
       residentMiB: residentBytes(running.groups) / 2 ** 20,
     }),
+    until: { compared: [{ of: sizes.at(-1)!, to: sizes[0]!, goal: flatGoal }], figure: cpuOf },
   })
-  const cpu = (size: Size): number[] => measured.get(size)!.map(({ cpuMicros }) => cpuMicros)
+  const cpu = (size: Size): number[] => measured.get(size)!.map(cpuOf)
   const smallest = cpu(sizes[0]!)
   const figures = sizes.map((size) => ({
     name: size.name,

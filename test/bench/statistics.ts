@@ -14,9 +14,30 @@ export function spread(values: readonly number[]): Spread {
   return { median: median(values), lowest: Math.min(...values), highest: Math.max(...values) }
 }
 
-/** The median over the rounds of one to the other: what was measured side by side is compared. */
+/**
+ * The geometric mean over the rounds of one to the other: what was measured side by side is compared. Of each nine
+ * the lowest and the highest do not count. Where one has more rounds they do not either.
+ */
 export function ratio(of: readonly number[], to: readonly number[]): number {
-  return median(of.map((value, round) => value / (to[round] ?? Number.NaN)))
+  const sorted = logarithms(of, to).sort((a, b) => a - b)
+  const cut = Math.floor(sorted.length / 9)
+  return Math.exp(mean(sorted.slice(cut, sorted.length - cut)))
+}
+
+/** By how much of itself the ratio may be off, twice its standard error: once in twenty times it is off by more. */
+export function doubt(of: readonly number[], to: readonly number[]): number {
+  const logs = logarithms(of, to)
+  const middle = mean(logs)
+  const variance = logs.reduce((sum, log) => sum + (log - middle) ** 2, 0) / (logs.length - 1)
+  return 2 * Math.sqrt(variance / logs.length)
+}
+
+function logarithms(of: readonly number[], to: readonly number[]): number[] {
+  return of.slice(0, to.length).map((value, round) => Math.log(value / to[round]!))
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
 /** The value that the part `at` (0 to 1) of an ascending list does not exceed. */

@@ -5,6 +5,7 @@ import { cpuSeconds } from './cpu.ts'
 import type { Running } from './peers/peer.ts'
 import type { Bench } from './scene.ts'
 import type { Effort } from './section.ts'
+import { doubt, ratio } from './statistics.ts'
 import { type Load, saturate } from './wrk.ts'
 
 export type Contender = {
@@ -20,7 +21,21 @@ export function inShortRounds(effort: Effort): Effort {
   return effort.quick ? effort : { ...effort, rounds: 3 * effort.rounds, seconds: 1 }
 }
 
-/** A list for each contender, one figure a round. `warmUp` is called once for each. */
+/** Two contenders whose ratio has a goal. */
+type Compared<C> = { readonly of: C; readonly to: C; readonly goal: number }
+
+/** What is to be out of doubt; undefined: nothing. */
+type Until<C, T> =
+  | { readonly compared: readonly Compared<C>[]; readonly figure: (measured: T) => number }
+  | undefined
+
+/** While noise leaves it open whether a goal is met, the rounds go on, up to so many times as many. */
+const roundsFactorMax = 4
+
+/**
+ * A list for each contender, one figure a round. `warmUp` is called once for each. `until`: contenders that are
+ * compared by this figure have more rounds than the others where that takes more.
+ */
 export async function inTurn<C extends Contender, T>(
   scene: Bench,
   contenders: readonly C[],
@@ -28,6 +43,7 @@ export async function inTurn<C extends Contender, T>(
   work: {
     warmUp(running: Started<C>, contender: C): Promise<unknown>
     measure(running: Started<C>, contender: C): Promise<T>
+    readonly until?: Until<C, T>
   },
 ): Promise<Map<C, T[]>> {
   const all = new Map<C, T[]>()
@@ -46,8 +62,12 @@ export async function inTurn<C extends Contender, T>(
       await naming(contender, work.warmUp(running, contender))
       all.set(contender, [])
     }
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < rounds * roundsFactorMax; round++) {
+      const { until } = work
+      const open = until?.compared.filter((pair) => isOpen(pair, all, until.figure)) ?? []
+      const among = new Set(open.flatMap(({ of, to }) => [of, to]))
       for (const [contender, running] of started) {
+        if (round >= rounds && !among.has(contender)) continue
         all.get(contender)!.push(await naming(contender, work.measure(running, contender)))
       }
     }
@@ -55,6 +75,20 @@ export async function inTurn<C extends Contender, T>(
     for (const running of started.values()) await running.stop()
   }
   return all
+}
+
+/** From fewer rounds it cannot be told how far their ratio may be off. */
+const roundsMin = 6
+
+/** May the ratio be on the other side of its goal? */
+function isOpen<C, T>(
+  { of, to, goal }: Compared<C>,
+  all: ReadonlyMap<C, readonly T[]>,
+  figure: (measured: T) => number,
+): boolean {
+  const [these, those] = [all.get(of)!.map(figure), all.get(to)!.map(figure)]
+  const isNear = Math.abs(Math.log(ratio(these, those) / goal)) < doubt(these, those)
+  return isNear || Math.min(these.length, those.length) < roundsMin
 }
 
 /** What a program needs until it has compiled itself, on a slow day as well. */
@@ -76,6 +110,10 @@ export async function warmUp(
 
 /** What a small request costs a contender, and how many it takes. */
 export type RequestFigures = { readonly cpuMicros: number; readonly perSecond: number }
+
+export function cpuOf({ cpuMicros }: RequestFigures): number {
+  return cpuMicros
+}
 
 /** Loads a contender that runs until it takes no more, and counts its CPU time. */
 export async function measureRequests(

@@ -14,7 +14,7 @@ import { itemsLoad } from './requests.ts'
 import { type Bench, cores } from './scene.ts'
 import type { Effort, Section } from './section.ts'
 import { ratio, spread } from './statistics.ts'
-import { inShortRounds, inTurn, type RequestFigures } from './turns.ts'
+import { cpuOf, inShortRounds, inTurn, type RequestFigures } from './turns.ts'
 import { saturate, usualConnections } from './wrk.ts'
 
 /** Two workers take 1.8 times what one takes where a request costs them 2 / 1.8 times the CPU time. */
@@ -71,8 +71,12 @@ async function compareWorkers(scene: Bench, effort: Effort): Promise<Report> {
       const cpu = cpuSeconds(running.groups) - before
       return { cpuMicros: (cpu / requests) * 1e6, perSecond }
     },
+    until: {
+      compared: [{ of: scopegate.two, to: scopegate.twice, goal: cpuGoal }],
+      figure: cpuOf,
+    },
   })
-  const cpu = (of: Contender): number[] => measured.get(of)!.map(({ cpuMicros }) => cpuMicros)
+  const cpu = (of: Contender): number[] => measured.get(of)!.map(cpuOf)
   const perSecond = (of: Contender): number[] => measured.get(of)!.map((f) => f.perSecond)
   const figures = all.map((of) => ({
     name: of.name,
