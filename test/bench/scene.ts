@@ -31,9 +31,9 @@ export const tokenField = 'X-Auth-Token'
 export type Bench = {
   readonly folder: string
   /**
-   * `127.0.0.1:PORT` of the upstream: PUT `/api/sink` takes any body (in chunks: of zeros), `/api/blob` is a file of `blobBytes`,
-   * `/api/seen` says `NUMBER TOKEN`: which request of its connection this is, and the token field that
-   * came with it. Everything else has a reply of `replyBytes`.
+   * `127.0.0.1:PORT` of the upstream: PUT `/api/sink` takes any body (in chunks: of zeros), `/api/blob` is a
+   * file of `blobBytes`, `/api/seen` says `NUMBER TOKEN`: which request of its connection this is, and the
+   * token field that came with it. Everything else has a reply of `replyBytes`.
    */
   readonly upstream: string
   readonly redis: RedisServer
