@@ -1,6 +1,6 @@
 // The chunked transfer coding (RFC 9112 7.1), read from its bytes as they come. It takes what is written to the
 // letter and throws WireError for the rest: whatever it takes, a well-kept parser takes with the same meaning
-// (the tests compare them). Content passes in slices of what was read, never copied or held.
+// (the tests compare them). Content is passed where it was read, never copied or held.
 
 import { hasBareFeed, headEnd, joinPending, readFieldLines, WireError } from './field-lines.ts'
 

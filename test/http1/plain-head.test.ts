@@ -1,56 +1,19 @@
 // The reader of plain heads (gateway/http1/plain-head.ts): what it takes node:http takes too, with the same
 // method, target, fields and length of the body. It may leave more to node:http, never less.
 
-import http from 'node:http'
-import net, { type AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
 import { FieldBlocks } from '../../gateway/http1/field-blocks.ts'
 import { readPlainHead } from '../../gateway/http1/plain-head.ts'
 import { search } from '../search.ts'
+import { startNodeReader } from './node-reader.ts'
 import { requestHeads } from './wire.ts'
 
 const fieldsMax = 100
 const blocks = new FieldBlocks()
 
-type Seen = { method: string; target: string; fields: string[]; body: number; closes: boolean }
-
-let seen: Seen | undefined
-const server = http.createServer({ requireHostHeader: false }, (req, res) => {
-  let body = 0
-  req.on('data', (chunk: Buffer) => {
-    body += chunk.length
-  })
-  req.on('end', () => {
-    seen = {
-      method: req.method ?? '',
-      target: req.url ?? '',
-      fields: req.rawHeaders,
-      body,
-      closes: !res.shouldKeepAlive,
-    }
-    res.end('seen')
-  })
-})
-server.on('clientError', (_, socket) => socket.destroy())
-t.before(() => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve)))
-t.teardown(() => void server.close().closeAllConnections())
-
-/** What node:http makes of the bytes; undefined: no request. */
-async function readByNode(text: string): Promise<Seen | undefined> {
-  seen = undefined
-  await new Promise<void>((resolve) => {
-    const socket = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
-    socket.on('connect', () => socket.write(text, 'latin1'))
-    socket.on('data', (chunk: Buffer) => {
-      // An interim reply, to an expectation, is not the last.
-      if (!/^HTTP\/1.1 100 Continue\r\n\r\n$/.test(String(chunk))) socket.destroy()
-    })
-    socket.on('error', () => {})
-    socket.on('close', () => resolve())
-  })
-  return seen
-}
+const node = await startNodeReader()
+t.teardown(() => node.stop())
 
 t.test('what it takes node:http takes, with the same meaning', async (t) => {
   let taken = 0
@@ -63,9 +26,9 @@ t.test('what it takes node:http takes, with the same meaning', async (t) => {
       taken++
       const { method, target } = plain
       const { fields, closes, length = 0, isChunked } = plain.block
-      const mine = { method, target, fields, body: isChunked ? 3 : length, closes }
-      const body = isChunked ? '3\r\nxxx\r\n0\r\n\r\n' : 'x'.repeat(length)
-      const theirs = await readByNode(text + body)
+      const body = 'x'.repeat(isChunked ? 3 : length)
+      const mine = { method, target, fields, body, closes }
+      const theirs = await node.read(text + (isChunked ? `3\r\n${body}\r\n0\r\n\r\n` : body))
       if (JSON.stringify(theirs) === JSON.stringify(mine)) return
       throw new Error(`${JSON.stringify(mine)}, but node:http ${JSON.stringify(theirs)}`)
     }),

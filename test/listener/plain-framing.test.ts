@@ -1,8 +1,6 @@
 // Where bodies of plain requests end (gateway/listener/plain-framing.ts). Chunks that it takes node:http takes too,
 // with the same content and end, wherever the network cuts them. It may refuse more, never less.
 
-import http from 'node:http'
-import net, { type AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
 import { WireError } from '../../gateway/http1/field-lines.ts'
@@ -11,6 +9,7 @@ import {
   LengthFraming,
   type PlainFraming,
 } from '../../gateway/listener/plain-framing.ts'
+import { startNodeReader } from '../http1/node-reader.ts'
 import { chunkedBodies } from '../http1/wire.ts'
 import { cut, places, search } from '../search.ts'
 
@@ -38,36 +37,9 @@ function read(framing: PlainFraming, parts: readonly Buffer[]): Read | undefined
   }
 }
 
-let seen: string | undefined
-const server = http.createServer((req, res) => {
-  let content = ''
-  req.on('data', (part: Buffer) => {
-    content += part.toString('latin1')
-  })
-  req.on('end', () => {
-    seen = content
-    res.end('seen')
-  })
-})
-server.on('clientError', (_, socket) => socket.destroy())
-t.before(() => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve)))
-t.teardown(() => void server.close().closeAllConnections())
-
-/** The content that node:http reads of a whole body; undefined: refused. */
-async function readByNode(text: string): Promise<string | undefined> {
-  seen = undefined
-  await new Promise<void>((resolve) => {
-    const socket = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
-    socket.on('connect', () => {
-      socket.write('PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n')
-      socket.write(text, 'latin1')
-    })
-    socket.on('data', () => socket.destroy())
-    socket.on('error', () => {})
-    socket.on('close', () => resolve())
-  })
-  return seen
-}
+const node = await startNodeReader()
+t.teardown(() => node.stop())
+const head = 'PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'
 
 t.test('chunks that it takes node:http takes, with the same content', async (t) => {
   let taken = 0
@@ -77,8 +49,8 @@ t.test('chunks that it takes node:http takes, with the same content', async (t) 
       const mine = read(new ChunkedFraming(), [Buffer.from(text, 'latin1')])
       if (mine?.isWhole !== true) return
       taken++
-      const theirs = await readByNode(text.slice(0, text.length - mine.behind.length))
-      if (theirs === mine.content) return
+      const theirs = await node.read(head + text.slice(0, text.length - mine.behind.length))
+      if (theirs?.body === mine.content) return
       throw new Error(`${JSON.stringify(mine)}, but node:http ${JSON.stringify(theirs)}`)
     }),
   )
