@@ -1,9 +1,16 @@
 // What is ready in one turn of the event loop is read first, then worked on, then written. Each system call
 // leaves the processor's caches and address translations cold for what comes after it: one after the other,
 // without system calls between, requests and replies take two thirds of the time (cohort scheduling: Larus
-// and Parkes, USENIX 2002). A request that comes alone is in a cohort of one, and waits for nothing.
+// and Parkes, USENIX 2002). Where they come one by one, each is worked on as soon as it was read: then the way
+// over the end of the turn would cost more than it brings.
 
 import type { Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
+
+/** Of so many events in a turn on average, what is ready is worked on together. */
+const crowdEvents = 2
+/** How many there are is looked at after so many cohorts. */
+const cohortsPerLook = 64
 
 export type Worker = { work(): void }
 export type Writer = {
@@ -16,10 +23,17 @@ let ready: Worker[] = []
 let writers: Writer[] = []
 let texts: string[] = []
 let isWorking = false
+let isCrowded = false
+let cohorts = 0
+/** When that was looked at last. */
+let events = 0
+let turns = 0
 
-/** Has it worked after all that is ready in this turn of the event loop was read. */
+/** Has it worked when it was read, or after all that is ready in this turn of the event loop. */
 export function workLater(worker: Worker): void {
-  if (ready.push(worker) === 1) setImmediate(workOnAll)
+  if (ready.push(worker) > 1) return
+  if (isCrowded) setImmediate(workOnAll)
+  else process.nextTick(workOnAll)
 }
 
 /** Writes one byte a character: when the rest of the cohort was worked on, or now where there is none. */
@@ -34,6 +48,8 @@ export function writeLater(writer: Writer, text: string): void {
 }
 
 function workOnAll(): void {
+  cohorts += 1
+  if (cohorts % cohortsPerLook === 0) lookAround()
   const workers = ready
   ready = []
   isWorking = true
@@ -45,6 +61,13 @@ function workOnAll(): void {
   texts = []
   for (let i = 0; i < written.length; i++) write(written[i] as Writer, all[i] as string)
   for (const writer of written) writer.written()
+}
+
+function lookAround(): void {
+  const seen = performance.nodeTiming.uvMetricsInfo
+  isCrowded = seen.events - events >= crowdEvents * (seen.loopCount - turns)
+  events = seen.events
+  turns = seen.loopCount
 }
 
 function write({ socket }: Writer, text: string): void {

@@ -179,6 +179,7 @@ export class Gateway {
   }
 
   #finished(exchange: Exchange): void {
+    exchange.endedAt = performance.now()
     this.#requestLog.request(exchange)
     this.metrics.request(exchange)
   }

@@ -12,6 +12,8 @@ const characterBytesMax = 3
 export type Destination = { write(piece: Buffer): unknown; flushSync(): void }
 
 export class GatheredLines implements DestinationStream {
+  /** Gathers what is still to be put into lines: called before anything is written. */
+  source: (() => void) | undefined
   readonly #destination: Destination
   readonly #pieceBytesMax: number
   /** Room for a piece, and for most lines behind it, of which it is not known yet whether they fit. */
@@ -27,10 +29,16 @@ export class GatheredLines implements DestinationStream {
     process.on('exit', () => this.#end())
   }
 
-  /** A line that is waited for: all that was gathered goes with it. */
+  /** A line that is waited for: all that came before it goes with it. */
   write(line: string): void {
+    this.source?.()
     this.gather(line)
     this.flush()
+  }
+
+  /** The source has something, which is asked for when it is time to write. */
+  expect(): void {
+    this.#timer ??= setTimeout(() => this.flush(), gatherMs).unref()
   }
 
   gather(line: string): void {
@@ -44,10 +52,11 @@ export class GatheredLines implements DestinationStream {
     const before = this.#length
     this.#length += this.#bytes.write(line, this.#length)
     if (this.#length > this.#pieceBytesMax) this.#flushUpTo(before)
-    this.#timer ??= setTimeout(() => this.flush(), gatherMs).unref()
+    this.expect()
   }
 
   flush(): void {
+    this.source?.()
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#flushUpTo(this.#length)

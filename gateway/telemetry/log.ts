@@ -9,6 +9,7 @@ const bufferBytesMax = 16 * 2 ** 20
 const pieceBytesMax = 64 * 1024
 
 export type Log = Logger
+export type Lines = Pick<GatheredLines, 'gather' | 'expect' | 'source'>
 
 /** A file takes a write of any size in one piece (write(2): its position is locked meanwhile). */
 const isFile = fstatSync(1).isFile()
@@ -35,15 +36,11 @@ export function makeLog(shared?: { readonly worker?: number }): Log {
   )
 }
 
-/** Takes a line that nobody waits for, and what each line of the log holds behind its time. */
-export function linesOf(log: Log): {
-  readonly gather: (line: string) => void
-  readonly bindings: string
-} {
+/** Where lines go that nobody waits for, and what each line of the log holds behind its time. */
+export function linesOf(log: Log): { readonly lines: Lines; readonly bindings: string } {
   const inside = log as unknown as Record<symbol, unknown>
-  const lines = inside[pino.symbols.streamSym] as GatheredLines | FittedLines
   return {
-    gather: (line) => lines.gather(line),
+    lines: inside[pino.symbols.streamSym] as GatheredLines | FittedLines,
     bindings: inside[pino.symbols.chindingsSym] as string,
   }
 }

@@ -1,7 +1,6 @@
 // Metrics for Prometheus, in base units. Labels are routes, methods, statuses and codes: closed sets. They
 // never hold paths, tokens or addresses.
 
-import { performance } from 'node:perf_hooks'
 import type { Registry } from '@prometheus-io/client'
 import type { Exchange } from '../listener/exchange.ts'
 import type { LookupResult, LookupTier } from '../tokens/observer.ts'
@@ -72,9 +71,9 @@ export class Metrics {
 
   /** A request has ended. */
   request(exchange: Exchange): void {
-    const { startedAt, firstByteAt } = exchange
+    const { startedAt, firstByteAt, endedAt } = exchange
     const { series, decision } = this.#seriesOfLike(exchange)
-    series.duration.observe((performance.now() - startedAt) / 1000)
+    series.duration.observe((endedAt - startedAt) / 1000)
     if (firstByteAt !== undefined) {
       series.firstByte ??= this.#firstByte.add(series.labels)
       series.firstByte.observe((firstByteAt - startedAt) / 1000)

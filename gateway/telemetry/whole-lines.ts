@@ -21,6 +21,14 @@ export class FittedLines implements DestinationStream {
   gather(line: string): void {
     this.#lines.gather(fitted(line))
   }
+
+  set source(source: () => void) {
+    this.#lines.source = source
+  }
+
+  expect(): void {
+    this.#lines.expect()
+  }
 }
 
 /** The line, or one with the same fields that fits into one piece: its longest values are cut and end in `…`. */

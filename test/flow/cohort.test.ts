@@ -11,6 +11,8 @@ import { until } from '../servers/ready.ts'
 import { writeRequest } from './raw-exchange.ts'
 
 const ofEachKind = 8
+/** So many requests at once are a crowd to it for what comes next. */
+const crowd = 100
 /** Two reads of Node's and a part of a third one. */
 const readyBytes = 2 * 64 * 1024 + 50_000
 
@@ -49,8 +51,20 @@ function whole(body: string): string {
   return `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`
 }
 
+/** Has the gateway see so many at once that it works on what comes next together (gateway/cohort.ts). */
+async function makeCrowd(): Promise<void> {
+  const clients = await Promise.all(Array.from({ length: crowd }, () => connect(gateway.url)))
+  for (const path of ['/public/crowd', '/public/more']) {
+    await stopped(() => {
+      for (const client of clients) client.write(writeRequest(`GET ${path}`))
+    })
+    for (const client of clients) await client.receive('a reply', (text) => text.endsWith(path))
+  }
+  for (const client of clients) client.close()
+}
+
 /** What is done meanwhile is all there when the gateway goes on. */
-async function atOnce(act: () => void): Promise<void> {
+async function stopped(act: () => void): Promise<void> {
   gateway.signal('SIGSTOP')
   act()
   // Loopback has delivered when the writes of this turn are done; ends and resets come in the next one.
@@ -92,50 +106,129 @@ async function clientsOf(
   )
 }
 
-t.test('requests that are ready at once get their own replies, in every order', async (t) => {
-  const send: Readonly<Record<string, (client: Client) => void>> = {
-    plain: ({ connection, path }) => connection.write(writeRequest(`GET ${path}`)),
-    ahead: ({ connection, path }) =>
-      connection.write(writeRequest(`GET ${path}`) + writeRequest(`GET ${path}/next`)),
-    body: ({ connection, path }) =>
-      connection.write(`${writeRequest(`POST ${path}`, ['Content-Length: 4'])}body`),
-    part: ({ connection, path }) => connection.write(writeRequest(`GET ${path}`).slice(0, 12)),
-    bad: ({ connection, path }) => connection.write(`GET ${path} HTTP/1.1\r\nHost : a\r\n\r\n`),
-    left: ({ connection, path }) => {
-      connection.write(writeRequest(`GET ${path}`))
-      connection.socket.end()
-    },
-    cut: ({ connection, path }) => {
-      connection.write(writeRequest(`GET ${path}`))
-      connection.socket.resetAndDestroy()
-    },
+for (const [sentence, isCrowd] of [
+  ['one by one', false],
+  ['in a crowd', true],
+] as const) {
+  const atOnce = async (act: () => void): Promise<void> => {
+    if (isCrowd) await makeCrowd()
+    await stopped(act)
   }
-  const clients = await clientsOf(Object.keys(send))
-  await atOnce(() => {
-    for (const client of clients) send[client.kind]?.(client)
+
+  t.test(
+    `requests that are ready at once get their own replies, in every order, ${sentence}`,
+    async (t) => {
+      const send: Readonly<Record<string, (client: Client) => void>> = {
+        plain: ({ connection, path }) => connection.write(writeRequest(`GET ${path}`)),
+        ahead: ({ connection, path }) =>
+          connection.write(writeRequest(`GET ${path}`) + writeRequest(`GET ${path}/next`)),
+        body: ({ connection, path }) =>
+          connection.write(`${writeRequest(`POST ${path}`, ['Content-Length: 4'])}body`),
+        part: ({ connection, path }) => connection.write(writeRequest(`GET ${path}`).slice(0, 12)),
+        bad: ({ connection, path }) => connection.write(`GET ${path} HTTP/1.1\r\nHost : a\r\n\r\n`),
+        left: ({ connection, path }) => {
+          connection.write(writeRequest(`GET ${path}`))
+          connection.socket.end()
+        },
+        cut: ({ connection, path }) => {
+          connection.write(writeRequest(`GET ${path}`))
+          connection.socket.resetAndDestroy()
+        },
+      }
+      const clients = await clientsOf(Object.keys(send))
+      await atOnce(() => {
+        for (const client of clients) send[client.kind]?.(client)
+      })
+      for (const { kind, path, connection } of clients) {
+        if (kind === 'part') connection.write(writeRequest(`GET ${path}`).slice(12))
+        const expected: Record<string, string[]> = {
+          ahead: [path, `${path}/next`],
+          bad: [],
+          left: [],
+          cut: [],
+        }
+        if (kind === 'bad') {
+          t.equal(statusOf(await connection.receiveAll()), '400', path)
+        } else if (kind === 'left' || kind === 'cut') {
+          await connection.receiveAll()
+        } else {
+          const wanted = expected[kind] ?? [path]
+          const received = await connection.receive(
+            `the reply to ${path}`,
+            (text) => bodies(text).length === wanted.length,
+          )
+          t.strictSame(bodies(received), wanted)
+        }
+      }
+    },
+  )
+
+  t.test(`replies that are ready at once reach their own clients, ${sentence}`, async (t) => {
+    const kinds: Readonly<Record<string, (socket: Socket, path: string) => void>> = {
+      whole: (socket, path) => socket.write(whole(path)),
+      extra: (socket, path) => socket.write(whole(path) + whole('forged')),
+      early: (socket, path) =>
+        socket.write(`HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n${whole(path)}`),
+      chunked: (socket, path) =>
+        socket.write(
+          `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${path.length.toString(16)}\r\n${path}\r\n0\r\n\r\n`,
+        ),
+      closing: (socket, path) =>
+        socket.end(whole(path).replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n')),
+      unframed: (socket, path) => socket.end(`HTTP/1.1 200 OK\r\n\r\n${path}`),
+      large: (socket, path) => socket.write(whole(path + 'x'.repeat(100_000))),
+      part: (socket, path) => socket.write(whole(path).slice(0, 20)),
+      short: (socket, path) => socket.end(whole(path).slice(0, -3)),
+      garbage: (socket) => socket.end('HELLO\r\n\r\n'),
+    }
+    const clients = await clientsOf(Object.keys(kinds))
+    waiting.clear()
+    holds = true
+    for (const { connection, path } of clients) connection.write(writeRequest(`GET ${path}`))
+    await until('all requests came', () => waiting.size === clients.length || undefined)
+    holds = false
+    await atOnce(() => {
+      for (const { kind, path } of clients) kinds[kind]?.(waiting.get(path) as Socket, path)
+    })
+    for (const { kind, path, connection } of clients) {
+      if (kind === 'part') waiting.get(path)?.write(whole(path).slice(20))
+      const received = await connection
+        .receive(
+          `the reply to ${path}`,
+          (text) => wholeReplyBytes(text) !== undefined || connection.closed(),
+        )
+        .catch(() => connection.received())
+      switch (kind) {
+        case 'garbage':
+          t.equal(statusOf(received), '502', path)
+          break
+        case 'short':
+          t.equal(wholeReplyBytes(received), undefined, path)
+          break
+        case 'unframed':
+        case 'chunked':
+          t.match(received, `\r\n${path}\r\n0\r\n\r\n`)
+          break
+        case 'large':
+          t.ok(received.endsWith(`\r\n\r\n${path}${'x'.repeat(100_000)}`), path)
+          break
+        default:
+          t.ok(received.endsWith(`\r\n\r\n${path}`), path)
+      }
+      t.notMatch(received, 'forged')
+    }
+    // Nobody gets what was left over.
+    for (const { kind, path, connection } of clients) {
+      if (kind === 'short') continue
+      const before = connection.received().length
+      connection.write(writeRequest(`GET ${path}/next`))
+      const all = await connection.receive(`the next reply of ${path}`, (text) => {
+        return wholeReplyBytes(text.slice(before)) !== undefined
+      })
+      t.ok(all.slice(before).endsWith(`\r\n\r\n${path}/next`), path)
+    }
   })
-  for (const { kind, path, connection } of clients) {
-    if (kind === 'part') connection.write(writeRequest(`GET ${path}`).slice(12))
-    const expected: Record<string, string[]> = {
-      ahead: [path, `${path}/next`],
-      bad: [],
-      left: [],
-      cut: [],
-    }
-    if (kind === 'bad') {
-      t.equal(statusOf(await connection.receiveAll()), '400', path)
-    } else if (kind === 'left' || kind === 'cut') {
-      await connection.receiveAll()
-    } else {
-      const wanted = expected[kind] ?? [path]
-      const received = await connection.receive(
-        `the reply to ${path}`,
-        (text) => bodies(text).length === wanted.length,
-      )
-      t.strictSame(bodies(received), wanted)
-    }
-  }
-})
+}
 
 for (const [sentence, before] of [
   ['alone', ''],
@@ -147,7 +240,7 @@ for (const [sentence, before] of [
       const length = `Content-Length: ${body.length}`
       const connection = await connect(gateway.url)
       t.teardown(() => connection.close())
-      await atOnce(() => {
+      await stopped(() => {
         const head = before + writeRequest('PUT /public/large', [length])
         connection.write(Buffer.concat([Buffer.from(head), body.subarray(0, readyBytes)]))
       })
@@ -187,67 +280,3 @@ t.test(
     }
   },
 )
-
-t.test('replies that are ready at once reach their own clients', async (t) => {
-  const kinds: Readonly<Record<string, (socket: Socket, path: string) => void>> = {
-    whole: (socket, path) => socket.write(whole(path)),
-    extra: (socket, path) => socket.write(whole(path) + whole('forged')),
-    early: (socket, path) => socket.write(`HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n${whole(path)}`),
-    chunked: (socket, path) =>
-      socket.write(
-        `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${path.length.toString(16)}\r\n${path}\r\n0\r\n\r\n`,
-      ),
-    closing: (socket, path) =>
-      socket.end(whole(path).replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n')),
-    unframed: (socket, path) => socket.end(`HTTP/1.1 200 OK\r\n\r\n${path}`),
-    large: (socket, path) => socket.write(whole(path + 'x'.repeat(100_000))),
-    part: (socket, path) => socket.write(whole(path).slice(0, 20)),
-    short: (socket, path) => socket.end(whole(path).slice(0, -3)),
-    garbage: (socket) => socket.end('HELLO\r\n\r\n'),
-  }
-  const clients = await clientsOf(Object.keys(kinds))
-  holds = true
-  for (const { connection, path } of clients) connection.write(writeRequest(`GET ${path}`))
-  await until('all requests came', () => waiting.size === clients.length || undefined)
-  holds = false
-  await atOnce(() => {
-    for (const { kind, path } of clients) kinds[kind]?.(waiting.get(path) as Socket, path)
-  })
-  for (const { kind, path, connection } of clients) {
-    if (kind === 'part') waiting.get(path)?.write(whole(path).slice(20))
-    const received = await connection
-      .receive(
-        `the reply to ${path}`,
-        (text) => wholeReplyBytes(text) !== undefined || connection.closed(),
-      )
-      .catch(() => connection.received())
-    switch (kind) {
-      case 'garbage':
-        t.equal(statusOf(received), '502', path)
-        break
-      case 'short':
-        t.equal(wholeReplyBytes(received), undefined, path)
-        break
-      case 'unframed':
-      case 'chunked':
-        t.match(received, `\r\n${path}\r\n0\r\n\r\n`)
-        break
-      case 'large':
-        t.ok(received.endsWith(`\r\n\r\n${path}${'x'.repeat(100_000)}`), path)
-        break
-      default:
-        t.ok(received.endsWith(`\r\n\r\n${path}`), path)
-    }
-    t.notMatch(received, 'forged')
-  }
-  // Nobody gets what was left over.
-  for (const { kind, path, connection } of clients) {
-    if (kind === 'short') continue
-    const before = connection.received().length
-    connection.write(writeRequest(`GET ${path}/next`))
-    const all = await connection.receive(`the next reply of ${path}`, (text) => {
-      return wholeReplyBytes(text.slice(before)) !== undefined
-    })
-    t.ok(all.slice(before).endsWith(`\r\n\r\n${path}/next`), path)
-  }
-})

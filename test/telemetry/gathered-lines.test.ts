@@ -53,3 +53,20 @@ t.test('what is gathered is written after a moment', async (t) => {
   await until('a piece', () => pieces.length > 0 || undefined)
   t.strictSame(pieces, ['one\n'])
 })
+
+t.test(
+  'what its source has is gathered before a line that is waited for, and when it is time',
+  async (t) => {
+    const { lines, pieces } = open()
+    const late = ['one\n']
+    lines.source = () => {
+      for (const line of late.splice(0)) lines.gather(line)
+    }
+    lines.write('two\n')
+    t.strictSame(pieces, ['one\ntwo\n'])
+    late.push('three\n')
+    lines.expect()
+    await until('a piece', () => pieces.length > 1 || undefined)
+    t.strictSame(pieces, ['one\ntwo\n', 'three\n'])
+  },
+)
