@@ -1,4 +1,4 @@
-// CPU time and memory of process groups, as Linux counts them (proc(5)).
+// CPU time and memory of process groups, and what the machine itself was denied, as Linux counts them (proc(5)).
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 
@@ -10,6 +10,12 @@ export function cpuSeconds(groups: readonly number[]): number {
   let ticks = 0
   for (const { fields } of processes(groups)) ticks += Number(fields[11]) + Number(fields[12])
   return ticks / ticksPerSecond
+}
+
+/** Seconds that a hypervisor has kept this machine's cores for others; 0 on a machine that has its own. */
+export function stolenSeconds(): number {
+  const [all = ''] = readFileSync('/proc/stat', 'utf8').split('\n', 1)
+  return Number(all.split(/\s+/)[8] ?? 0) / ticksPerSecond
 }
 
 /** Bytes of memory that the groups hold; what two processes share counts for both. */

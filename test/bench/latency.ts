@@ -1,10 +1,12 @@
 // What a contender adds to the latency of a small request, at half of the rate that it takes at most: the
-// same load straight to the upstream before each measurement is taken off, and of the rounds those count in which
-// that was quickest. How p50 and p99 are taken: rate.ts.
+// same load straight to the upstream before each measurement is taken off. Of the rounds those count in which
+// others had least of the machine's cores, and of like ones those in which the direct path was quickest: a core
+// that is taken away for some milliseconds delays all that is under way. How p50 and p99 are taken: rate.ts.
 
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { stolenSeconds } from './cpu.ts'
 import { nginxAlone, nginxLua } from './peers/nginx.ts'
 import { httpProxy3 } from './peers/node.ts'
 import type { Peer } from './peers/peer.ts'
@@ -24,8 +26,10 @@ const quietP99Ms = 1
 
 const connections = 256
 /** Latency needs more rounds than CPU time does. */
-const offersARound = 3
+const offersARound = 5
 const quickOffersARound = 2
+/** Of the rounds, these count. */
+const quietPart = 1 / 3
 /** Of saturation. */
 const loadPart = 0.5
 /** What the generator is asked for at most: beside the upstream, on its core, it comes late beyond that. */
@@ -43,22 +47,28 @@ export const latency: Section = {
     const rates = new Map<Peer, number>()
     const load = itemsLoad(scene)
     const generator = startGenerator()
+    const usual = { tokens: scene.tokens, connections }
     const offers = rounds * (quick ? quickOffersARound : offersARound)
     const measured = await inTurn(scene, peers, offers, {
       warmUp: async (running, peer) => {
         await warmUp(scene, running, load, warmUpSeconds)
         const { perSecond } = await measureRequests(scene, running, load, effort)
         const most = rates.get(scopegate) ?? rateMax
-        rates.set(peer, Math.min(most, Math.floor(perSecond * loadPart)))
+        const rate = Math.min(most, Math.floor(perSecond * loadPart))
+        rates.set(peer, rate)
+        // Programs compile other parts of themselves than under full load.
+        const { url } = running
+        await generator.offer({ ...usual, url, rate, seconds: warmUpSeconds })
       },
       measure: async ({ url }, peer) => {
-        const usual = { tokens: scene.tokens, rate: rates.get(peer)!, seconds, connections }
-        const direct = await generator.offer({ ...usual, url: `http://${scene.upstream}` })
-        const through = await generator.offer({ ...usual, url })
-        return { direct, through }
+        const offer = { ...usual, rate: rates.get(peer)!, seconds }
+        const stolenBefore = stolenSeconds()
+        const direct = await generator.offer({ ...offer, url: `http://${scene.upstream}` })
+        const through = await generator.offer({ ...offer, url })
+        return { direct, through, stolen: stolenSeconds() - stolenBefore }
       },
     }).finally(() => generator.stop())
-    const quiet = [...measured].map(([peer, list]) => [peer, quieterHalf(list)] as const)
+    const quiet = [...measured].map(([peer, list]) => [peer, quietest(list)] as const)
     const figures = Object.fromEntries(
       quiet.map(([peer, list]) => [
         peer.name,
@@ -71,6 +81,7 @@ export const latency: Section = {
           ),
           directP50Ms: spread(list.map(({ direct }) => direct.p50)),
           directP99Ms: spread(list.map(({ direct }) => direct.p99)),
+          stolenSeconds: spread(list.map(({ stolen }) => stolen)),
           generatorLateP99Ms: spread(list.map(({ through }) => through.lateP99)),
         },
       ]),
@@ -110,12 +121,16 @@ export const latency: Section = {
   },
 }
 
-type Offered = { readonly direct: RateFigures; readonly through: RateFigures }
+type Offered = {
+  readonly direct: RateFigures
+  readonly through: RateFigures
+  /** Seconds of the machine's cores that others had meanwhile. */
+  readonly stolen: number
+}
 
-/** The rounds in which the direct path was quickest: in the others the machine did something else as well. */
-function quieterHalf(rounds: readonly Offered[]): readonly Offered[] {
-  const quietFirst = rounds.toSorted((a, b) => a.direct.p99 - b.direct.p99)
-  return quietFirst.slice(0, Math.ceil(rounds.length / 2))
+function quietest(rounds: readonly Offered[]): readonly Offered[] {
+  const quietFirst = rounds.toSorted((a, b) => a.stolen - b.stolen || a.direct.p99 - b.direct.p99)
+  return quietFirst.slice(0, Math.ceil(rounds.length * quietPart))
 }
 
 type Generator = { offer(order: Offer): Promise<RateFigures>; stop(): void }
