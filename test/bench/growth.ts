@@ -42,10 +42,14 @@ export const tokens: Section = {
       '1,000,000 tokens in memory to 1,000',
       sizes.map(({ kept }) => kept),
     )
-    const asked = await compareSizes(scene, effort, '1,000,000 tokens from SQLite to 1,000', [
-      sizes[0]!.asked,
-      sizes.at(-1)!.asked,
-    ])
+    // Of many, SQLite's own cache holds a part: it is the lookup in memory that is to be flat.
+    const asked = await compareSizes(
+      scene,
+      effort,
+      '1,000,000 tokens from SQLite to 1,000',
+      [sizes[0]!.asked, sizes.at(-1)!.asked],
+      { isToBeFlat: false },
+    )
     return {
       tables: [...kept.tables, ...asked.tables],
       verdicts: [...kept.verdicts, ...asked.verdicts],
