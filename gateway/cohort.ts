@@ -25,7 +25,7 @@ let texts: string[] = []
 let isWorking = false
 let isCrowded = false
 let cohorts = 0
-/** When that was looked at last. */
+/** Of the event loop, when it was looked around last. */
 let events = 0
 let turns = 0
 
@@ -63,6 +63,7 @@ function workOnAll(): void {
   for (const writer of written) writer.written()
 }
 
+/** The events of a turn are counted at its end: where there was no end in so many cohorts, it is a crowd. */
 function lookAround(): void {
   const seen = performance.nodeTiming.uvMetricsInfo
   isCrowded = seen.events - events >= crowdEvents * (seen.loopCount - turns)

@@ -179,9 +179,9 @@ export class Gateway {
   }
 
   #finished(exchange: Exchange): void {
-    exchange.endedAt = performance.now()
-    this.#requestLog.request(exchange)
-    this.metrics.request(exchange)
+    const durationMs = performance.now() - exchange.startedAt
+    this.#requestLog.request(exchange, durationMs)
+    this.metrics.request(exchange, durationMs)
   }
 
   /** An outage of the shared cache is no outage of the gateway: the authority is asked instead. */

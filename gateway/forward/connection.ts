@@ -178,7 +178,7 @@ export class Connection implements ReplyEvents {
     }
   }
 
-  /** Small replies are read with what else is ready; what comes within one is passed on at once. */
+  /** Small replies wait for their turn with what else is ready; what comes within one is passed on at once. */
   #take(bytes: number): boolean {
     this.#bytesRead = bytes
     this.work()

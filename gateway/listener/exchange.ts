@@ -99,8 +99,6 @@ export class Exchange {
   upstreamStartedAt: number | undefined
   upstreamMs: number | undefined
   firstByteAt: number | undefined
-  /** Monotonic milliseconds, as the others; 0: it has not ended. */
-  endedAt = 0
   cause: unknown
 
   /** Would the token, as it is now, still permit the request? */

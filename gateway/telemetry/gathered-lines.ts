@@ -12,7 +12,7 @@ const characterBytesMax = 3
 export type Destination = { write(piece: Buffer): unknown; flushSync(): void }
 
 export class GatheredLines implements DestinationStream {
-  /** Gathers what is still to be put into lines: called before anything is written. */
+  /** Gathers what is still to be put into lines, of all requests: called before anything is written. */
   source: (() => void) | undefined
   readonly #destination: Destination
   readonly #pieceBytesMax: number

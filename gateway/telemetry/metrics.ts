@@ -70,10 +70,10 @@ export class Metrics {
   }
 
   /** A request has ended. */
-  request(exchange: Exchange): void {
-    const { startedAt, firstByteAt, endedAt } = exchange
+  request(exchange: Exchange, durationMs: number): void {
+    const { startedAt, firstByteAt } = exchange
     const { series, decision } = this.#seriesOfLike(exchange)
-    series.duration.observe((endedAt - startedAt) / 1000)
+    series.duration.observe(durationMs / 1000)
     if (firstByteAt !== undefined) {
       series.firstByte ??= this.#firstByte.add(series.labels)
       series.firstByte.observe((firstByteAt - startedAt) / 1000)

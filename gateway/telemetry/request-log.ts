@@ -2,7 +2,6 @@
 // value or a query. The line of a denial is an audit line too. The lines are those that pino would write, put
 // together by hand: they are the one log line that every request pays for.
 
-import { performance } from 'node:perf_hooks'
 import { type ErrorCode, errorTable, type GatewayError } from '../errors.ts'
 import type { Exchange } from '../listener/exchange.ts'
 import { onePiece } from '../one-piece.ts'
@@ -10,7 +9,17 @@ import type { TokenRecord } from '../tokens/token.ts'
 import { type Lines, type Log, linesOf } from './log.ts'
 
 /** Lines are put together for so many requests at once: what does it is warm in the processor's caches then. */
-const batch = 16
+const linesAtOnce = 16
+
+/** A request, with what may change after its end: bytes of a body that nobody wants, what its sockets still say. */
+type Ended = {
+  readonly exchange: Exchange
+  /** Wall clock, milliseconds. */
+  readonly at: number
+  readonly durationMs: number
+  readonly bytesIn: number
+  readonly cause: unknown
+}
 
 /** How a request ended: let through, refused, or failed for reasons that are not the client's. */
 export function outcomeOf(exchange: Exchange): 'permit' | 'deny' | 'error' {
@@ -23,8 +32,8 @@ export class RequestLog {
   readonly #lines: Lines
   readonly #bindings: string
   readonly #holders = new WeakMap<TokenRecord, string>()
-  /** Have ended, and have no line yet. */
-  #ended: Exchange[] = []
+  /** Those that have no line yet. */
+  #ended: Ended[] = []
 
   constructor(log: Log) {
     const { lines, bindings } = linesOf(log)
@@ -33,26 +42,31 @@ export class RequestLog {
     lines.source = () => this.#gatherEnded()
   }
 
-  /** One line a request. */
-  request(exchange: Exchange): void {
-    if (this.#ended.push(exchange) < batch) this.#lines.expect()
+  /** One line a request, as it is now: it has ended. */
+  request(exchange: Exchange, durationMs: number): void {
+    const bytesIn = exchange.body?.bytes ?? exchange.framesIn
+    const count = this.#ended.push({
+      exchange,
+      at: Date.now(),
+      durationMs,
+      bytesIn,
+      cause: exchange.cause,
+    })
+    if (count < linesAtOnce) this.#lines.expect()
     else this.#gatherEnded()
   }
 
   #gatherEnded(): void {
     if (this.#ended.length === 0) return
-    const ended = this.#ended
+    const all = this.#ended
     this.#ended = []
-    const clockBegan = Date.now() - performance.now()
-    for (const exchange of ended) this.#gather(exchange, Math.round(clockBegan + exchange.endedAt))
+    for (const ended of all) this.#gather(ended)
   }
 
-  #gather(exchange: Exchange, at: number): void {
+  #gather({ exchange, at, durationMs, bytesIn, cause }: Ended): void {
     const outcome = outcomeOf(exchange)
     const { record, reason, upstreamMs } = exchange
     const isAudited = outcome === 'deny' && (exchange.presented || record !== undefined)
-    const bytesIn = exchange.body?.bytes ?? exchange.framesIn
-    const durationMs = written(exchange.endedAt - exchange.startedAt)
     this.#line(
       at,
       outcome === 'permit' ? 'info' : (errorTable[reason as ErrorCode]?.level ?? 'info'),
@@ -61,9 +75,9 @@ export class RequestLog {
         `,"status":${exchange.status},"outcome":"${outcome}","reason":"${reason}"` +
         this.#holder(record) +
         `,"address":${quoted(exchange.address)},"bytesIn":${bytesIn}` +
-        `,"bytesOut":${exchange.bytesOut},"durationMs":${durationMs}` +
+        `,"bytesOut":${exchange.bytesOut},"durationMs":${written(durationMs)}` +
         `,"upstreamMs":${upstreamMs === undefined ? 'null' : written(upstreamMs)}` +
-        `${isAudited ? ',"audit":true,"action":"deny"' : ''}${causeOf(exchange)}`,
+        `${isAudited ? ',"audit":true,"action":"deny"' : ''}${causeOf(cause)}`,
     )
   }
 
@@ -81,7 +95,7 @@ export class RequestLog {
       `"requestId":${quoted(requestId)},"route":null,"method":null,"path":null` +
         `,"status":${error.status},"outcome":"deny","reason":"${error.code}"` +
         `${nobody},"address":${quoted(address)},"bytesIn":0,"bytesOut":0` +
-        `,"durationMs":0,"upstreamMs":null${causeOf(error)}`,
+        `,"durationMs":0,"upstreamMs":null${causeOf(error.cause)}`,
     )
   }
 
@@ -137,7 +151,7 @@ function written(ms: number): string {
 }
 
 /** The code and words of what an upstream or a store did; they are never shown to clients. */
-function causeOf({ cause }: { readonly cause?: unknown }): string {
+function causeOf(cause: unknown): string {
   if (!(cause instanceof Error)) return ''
   const code = 'code' in cause ? `${String(cause.code)}: ` : ''
   return `,"cause":${quoted(`${code}${cause.message}`)}`

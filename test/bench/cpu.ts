@@ -12,10 +12,10 @@ export function cpuSeconds(groups: readonly number[]): number {
   return ticks / ticksPerSecond
 }
 
-/** Seconds that a hypervisor has kept this machine's cores for others; 0 on a machine that has its own. */
-export function stolenSeconds(): number {
+/** For how long a hypervisor kept this machine's cores for others, in hundredths of a second; 0 where there is none. */
+export function stolenTicks(): number {
   const [all = ''] = readFileSync('/proc/stat', 'utf8').split('\n', 1)
-  return Number(all.split(/\s+/)[8] ?? 0) / ticksPerSecond
+  return Number(all.split(/\s+/)[8] ?? 0)
 }
 
 /** Bytes of memory that the groups hold; what two processes share counts for both. */

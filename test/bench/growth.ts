@@ -42,7 +42,7 @@ export const tokens: Section = {
       '1,000,000 tokens in memory to 1,000',
       sizes.map(({ kept }) => kept),
     )
-    // Of many, SQLite's own cache holds a part: it is the lookup in memory that is to be flat.
+    // For comparison: what is to be flat is the lookup in memory. SQLite's own cache holds a part of so many.
     const asked = await compareSizes(
       scene,
       effort,

@@ -6,7 +6,7 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { stolenSeconds } from './cpu.ts'
+import { stolenTicks } from './cpu.ts'
 import { nginxAlone, nginxLua } from './peers/nginx.ts'
 import { httpProxy3 } from './peers/node.ts'
 import type { Peer } from './peers/peer.ts'
@@ -62,10 +62,10 @@ export const latency: Section = {
       },
       measure: async ({ url }, peer) => {
         const offer = { ...usual, rate: rates.get(peer)!, seconds }
-        const stolenBefore = stolenSeconds()
+        const stolenBefore = stolenTicks()
         const direct = await generator.offer({ ...offer, url: `http://${scene.upstream}` })
         const through = await generator.offer({ ...offer, url })
-        return { direct, through, stolen: stolenSeconds() - stolenBefore }
+        return { direct, through, stolen: stolenTicks() - stolenBefore }
       },
     }).finally(() => generator.stop())
     const quiet = [...measured].map(([peer, list]) => [peer, quietest(list)] as const)
@@ -81,7 +81,7 @@ export const latency: Section = {
           ),
           directP50Ms: spread(list.map(({ direct }) => direct.p50)),
           directP99Ms: spread(list.map(({ direct }) => direct.p99)),
-          stolenSeconds: spread(list.map(({ stolen }) => stolen)),
+          stolenTicks: spread(list.map(({ stolen }) => stolen)),
           generatorLateP99Ms: spread(list.map(({ through }) => through.lateP99)),
         },
       ]),
@@ -124,7 +124,7 @@ export const latency: Section = {
 type Offered = {
   readonly direct: RateFigures
   readonly through: RateFigures
-  /** Seconds of the machine's cores that others had meanwhile. */
+  /** Ticks of the machine's cores that others had meanwhile. */
   readonly stolen: number
 }
 

@@ -1,6 +1,6 @@
-// What is ready in one turn of the event loop is worked on together (gateway/cohort.ts): each client still gets
-// its own reply, whatever the others do. The gateway is stopped while clients and upstream write, so that all
-// of it is ready at once when it goes on.
+// What is ready in one turn of the event loop is worked on one by one, or together where there is much of it
+// (gateway/cohort.ts): each client still gets its own reply, whatever the others do. The gateway is stopped while
+// clients and upstream write, so that all of it is ready at once when it goes on.
 
 import { createHash, randomBytes } from 'node:crypto'
 import net, { type AddressInfo, type Socket } from 'node:net'
@@ -11,7 +11,7 @@ import { until } from '../servers/ready.ts'
 import { writeRequest } from './raw-exchange.ts'
 
 const ofEachKind = 8
-/** So many requests at once are a crowd to it for what comes next. */
+/** After so many requests at once what comes next is worked on together, after so many in turn one by one. */
 const crowd = 100
 /** Two reads of Node's and a part of a third one. */
 const readyBytes = 2 * 64 * 1024 + 50_000
@@ -51,16 +51,37 @@ function whole(body: string): string {
   return `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`
 }
 
-/** Has the gateway see so many at once that it works on what comes next together (gateway/cohort.ts). */
+/** Requests, and then replies, that are all ready at once. */
 async function makeCrowd(): Promise<void> {
   const clients = await Promise.all(Array.from({ length: crowd }, () => connect(gateway.url)))
-  for (const path of ['/public/crowd', '/public/more']) {
-    await stopped(() => {
-      for (const client of clients) client.write(writeRequest(`GET ${path}`))
-    })
-    for (const client of clients) await client.receive('a reply', (text) => text.endsWith(path))
+  const held = () => [...waiting].filter(([path]) => path.startsWith('/public/crowd/'))
+  holds = true
+  await stopped(() => {
+    for (const [i, client] of clients.entries())
+      client.write(writeRequest(`GET /public/crowd/${i}`))
+  })
+  await until('all requests came', () => held().length === crowd || undefined)
+  holds = false
+  await stopped(() => {
+    for (const [path, socket] of held()) {
+      waiting.delete(path)
+      socket.write(whole(path))
+    }
+  })
+  for (const [i, client] of clients.entries()) {
+    await client.receive('a reply', (text) => text.endsWith(`/public/crowd/${i}`))
+    client.close()
   }
-  for (const client of clients) client.close()
+}
+
+/** One request after the other. */
+async function makeQuiet(): Promise<void> {
+  const client = await connect(gateway.url)
+  for (let i = 0; i < crowd; i++) {
+    client.write(writeRequest(`GET /public/quiet/${i}`))
+    await client.receive('a reply', (text) => text.endsWith(`/public/quiet/${i}`))
+  }
+  client.close()
 }
 
 /** What is done meanwhile is all there when the gateway goes on. */
@@ -111,7 +132,7 @@ for (const [sentence, isCrowd] of [
   ['in a crowd', true],
 ] as const) {
   const atOnce = async (act: () => void): Promise<void> => {
-    if (isCrowd) await makeCrowd()
+    await (isCrowd ? makeCrowd() : makeQuiet())
     await stopped(act)
   }
 

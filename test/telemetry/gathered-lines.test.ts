@@ -55,9 +55,10 @@ t.test('what is gathered is written after a moment', async (t) => {
 })
 
 t.test(
-  'what its source has is gathered before a line that is waited for, and when it is time',
+  'what its source has is gathered before anything is written, at the end of the process too',
   async (t) => {
     const { lines, pieces } = open()
+    const [atEnd] = process.listeners('exit').slice(-1)
     const late = ['one\n']
     lines.source = () => {
       for (const line of late.splice(0)) lines.gather(line)
@@ -67,6 +68,9 @@ t.test(
     late.push('three\n')
     lines.expect()
     await until('a piece', () => pieces.length > 1 || undefined)
-    t.strictSame(pieces, ['one\ntwo\n', 'three\n'])
+    late.push('four\n')
+    lines.expect()
+    atEnd?.(0)
+    t.strictSame(pieces, ['one\ntwo\n', 'three\n', 'four\n'])
   },
 )
