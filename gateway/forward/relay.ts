@@ -155,7 +155,6 @@ export class Relay implements Dispatcher.DispatchHandler, ConnectionAware {
       this.onResponseData(controller, Buffer.from(body, 'latin1'))
       return
     }
-    countForwarded(body.length)
     this.#exchange.bytesOut += body.length
     this.#first = body
   }
