@@ -5,6 +5,7 @@
 
 import type { Redis, RedisOptions } from 'ioredis'
 import type { RedisSettings } from '../configuration/configuration.ts'
+import { quickenTexts } from '../engine.ts'
 import { dropScript, keepNewerScript } from './redis-script.ts'
 import { sharedValueBytesMax } from './shared-value.ts'
 
@@ -80,6 +81,7 @@ class IoredisLink implements RedisLink {
 
   open(channel: string, events: LinkEvents): void {
     void import('ioredis').then(({ default: { Redis } }) => {
+      quickenTexts()
       if (this.#isClosed) return
       this.#commands = new Redis(optionsOf(this.#settings))
       this.#messages = new Redis(optionsOf(this.#settings))
