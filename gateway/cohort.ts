@@ -6,6 +6,7 @@
 
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
+import { nextTick } from 'node:process'
 
 /** Of so many events in a turn on average, what is ready is worked on together. */
 const crowdEvents = 2
@@ -33,7 +34,7 @@ let turns = 0
 export function workLater(worker: Worker): void {
   if (ready.push(worker) > 1) return
   if (isCrowded) setImmediate(workOnAll)
-  else process.nextTick(workOnAll)
+  else nextTick(workOnAll)
 }
 
 /** Writes one byte a character: when the rest of the cohort was worked on, or now where there is none. */

@@ -2,6 +2,7 @@
 // it, ends it. There is one in each process that listens; standalone.ts and workers/ run them.
 
 import { randomUUID } from 'node:crypto'
+import { performance } from 'node:perf_hooks'
 import type { Configuration } from './configuration/configuration.ts'
 import { drain } from './drain.ts'
 import { settleEngine } from './engine.ts'

@@ -15,11 +15,16 @@ import {
 
 /** A longer head, or longer trailers, are refused. */
 export const headBytesMax = 64 * 1024
-const statusLinePattern = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?= |\r)/
 const statusLineStart = 'HTTP/1.'
+const minorAt = statusLineStart.length
+const statusAt = minorAt + 2
+const statusEnd = statusAt + 3
 
 const lineFeed = 0x0a
 const carriageReturn = 0x0d
+const space = 0x20
+const zero = 0x30
+const one = 0x31
 
 export type ReplyEvents = {
   /** A head; of an informational reply (RFC 9110 15.2) nothing follows but the next head. */
@@ -153,17 +158,16 @@ export class ReplyParser {
 
   /** Up to `end`, with the end of its last line. */
   #readHead(text: string, end: number): void {
-    const start = statusLinePattern.exec(text)
-    const lineEnd = start === null ? -1 : skipValue(text, start[0].length)
-    if (start === null || codeAt(text, lineEnd) !== carriageReturn) {
+    const status = readStatus(text)
+    const lineEnd = skipValue(text, statusEnd)
+    if (status === undefined || codeAt(text, lineEnd) !== carriageReturn) {
       throw new WireError('a reply has no status line of HTTP/1.1')
     }
     if (codeAt(text, lineEnd + 1) !== lineFeed) throw new WireError('a bare CR is in a head')
     const fields = readFieldLines(text, lineEnd + 2, end, this.#fieldsBefore)
     this.#fieldsBefore = fields
-    const status = Number(start[2])
     if (status === 100 || status === 101) throw new WireError(`${status} came unasked`)
-    this.#frame(status, fields, start[1] === '1')
+    this.#frame(status, fields, codeAt(text, minorAt) === one)
   }
 
   /** RFC 9112 6.3: where the body ends, and whether the connection lives on (9.3). */
@@ -236,6 +240,22 @@ export class ReplyParser {
 }
 
 /** A head that can become none: its sender may wait for ever. */
+/** Of `HTTP/1.0` or `HTTP/1.1` and three digits, with a space or the end of the line behind them (RFC 9112 4). */
+function readStatus(text: string): number | undefined {
+  if (!text.startsWith(statusLineStart)) return undefined
+  const minor = codeAt(text, minorAt)
+  if ((minor !== zero && minor !== one) || codeAt(text, minorAt + 1) !== space) return undefined
+  const behind = codeAt(text, statusEnd)
+  if (behind !== space && behind !== carriageReturn) return undefined
+  let status = 0
+  for (let at = statusAt; at < statusEnd; at++) {
+    const digit = codeAt(text, at) - zero
+    if (!(digit >= 0 && digit <= 9)) return undefined
+    status = 10 * status + digit
+  }
+  return status >= 100 ? status : undefined
+}
+
 function refuseHopeless(text: string): void {
   if (!statusLineStart.startsWith(text.slice(0, statusLineStart.length))) {
     throw new WireError('a reply does not begin as HTTP/1.1')

@@ -6,7 +6,7 @@
 import type { RequestTarget } from '../listener/target.ts'
 import { bareRepository, gitSuffix, readGitService } from './git-service.ts'
 import { findRepositoryWrite, findServicePast } from './repository-write.ts'
-import type { Match, Pattern, PatternSegment, Route } from './route.ts'
+import type { GitService, Match, Pattern, PatternSegment, Route } from './route.ts'
 import { addRoute, countSteps, createTrie, findRoute, readCaptures, type TrieNode } from './trie.ts'
 
 /** What routes are told apart by. */
@@ -119,7 +119,7 @@ function matchIn(
   if (plain === undefined) return undefined
   const passed = findServicePast(table.gitRoutes, method, segments, plain)
   if (passed !== undefined) return refuseService(passed)
-  return { route: plain, captures: readCaptures(plain.pattern, segments, count) }
+  return new Found(plain, segments, count)
 }
 
 function matchGit(trie: TrieNode, segments: readonly string[]): Match | undefined {
@@ -129,7 +129,28 @@ function matchGit(trie: TrieNode, segments: readonly string[]): Match | undefine
   if (repository.length === 0) return undefined
   const route = findRoute(trie, repository, repository.length, false)
   if (route === undefined) return undefined
-  return { route, captures: readCaptures(route.pattern, repository, repository.length), git }
+  return new Found(route, repository, repository.length, git)
+}
+
+/** Captures are read when they are asked for: most tokens have no limits that they are compared with. */
+class Found implements Match {
+  readonly route: Route
+  readonly git?: GitService
+  readonly #segments: readonly string[]
+  readonly #count: number
+  #captures: ReadonlyMap<string, string> | undefined
+
+  constructor(route: Route, segments: readonly string[], count: number, git?: GitService) {
+    this.route = route
+    this.#segments = segments
+    this.#count = count
+    if (git !== undefined) this.git = git
+  }
+
+  get captures(): ReadonlyMap<string, string> {
+    this.#captures ??= readCaptures(this.route.pattern, this.#segments, this.#count)
+    return this.#captures
+  }
 }
 
 const ranks = { literal: 0, one: 1, rest: 2 } as const

@@ -8,7 +8,7 @@
 import type { Pattern, PatternSegment, Route } from './route.ts'
 
 export type TrieNode = {
-  literals: Map<string, TrieNode> | undefined
+  literals: Literals | undefined
   one: TrieNode | undefined
   /** Routes whose pattern ends here, and those whose `{name...}` begins here. */
   here: Leaves | undefined
@@ -23,6 +23,33 @@ type Leaves = {
   slash: Route | undefined
   bare: Route | undefined
   either: Route | undefined
+}
+
+/** Beyond so many, searching in turn takes longer than a Map. */
+const fewMax = 8
+
+/**
+ * The nodes behind literal segments. The segments of a request are new texts, and to be looked up in a Map each
+ * would first be made one of the texts that V8 has only once: a few are compared in turn.
+ */
+class Literals {
+  readonly #all = new Map<string, TrieNode>()
+  #few: [value: string, node: TrieNode][] | undefined = []
+
+  get(segment: string): TrieNode | undefined {
+    if (this.#few === undefined) return this.#all.get(segment)
+    for (const [value, node] of this.#few) if (value === segment) return node
+    return undefined
+  }
+
+  add(value: string, node: TrieNode): void {
+    this.#all.set(value, node)
+    this.#few = this.#all.size > fewMax ? undefined : [...this.#all]
+  }
+
+  values(): Iterable<TrieNode> {
+    return this.#all.values()
+  }
 }
 
 const noLeaves: Readonly<Leaves> = { slash: undefined, bare: undefined, either: undefined }
@@ -115,11 +142,11 @@ function childFor(node: TrieNode, segment: PatternSegment): TrieNode {
     node.one ??= createTrie()
     return node.one
   }
-  node.literals ??= new Map()
+  node.literals ??= new Literals()
   let child = node.literals.get(segment.value)
   if (child === undefined) {
     child = createTrie()
-    node.literals.set(segment.value, child)
+    node.literals.add(segment.value, child)
   }
   return child
 }

@@ -37,9 +37,7 @@ type Entry = { -readonly [Key in keyof TokenUse]: TokenUse[Key] } & {
 export class LastUse {
   readonly #store: Pick<TokenStore, 'recordUse'>
   readonly #clock: () => number
-  readonly #tokensMax: number
-  /** Made with the first use: room for so many takes 8 ms. */
-  #entries: LRUCache<string, Entry> | undefined
+  readonly #entries: LRUCache<string, Entry>
   /**
    * By their ids, and so by their places in the authority: what is written together stands together there,
    * a third of the work. Those that are new stand at the end; where the rest is in order, a sort is one look.
@@ -58,12 +56,18 @@ export class LastUse {
   ) {
     this.#store = store
     this.#clock = clock
-    this.#tokensMax = tokens
+    // By size, as in memory.ts: lists of two kinds at one place would take V8 a microsecond a use.
+    this.#entries = new LRUCache({
+      maxSize: tokens,
+      sizeCalculation: () => 1,
+      dispose: (entry) => {
+        entry.isForgotten = true
+      },
+    })
   }
 
   /** Notes a use; takes no time to speak of. `at`: the wall clock's milliseconds. */
   note(tokenId: string, address: string, protocol: TokenUse['protocol'], at: number): void {
-    this.#entries ??= this.#makeRoom()
     let entry = this.#entries.get(tokenId)
     if (entry === undefined) {
       entry = {
@@ -130,15 +134,6 @@ export class LastUse {
 
   #unwritten(): Entry[] {
     return this.#ordered.filter(({ isDue, isForgotten }) => isDue && !isForgotten)
-  }
-
-  #makeRoom(): LRUCache<string, Entry> {
-    return new LRUCache({
-      max: this.#tokensMax,
-      dispose: (entry) => {
-        entry.isForgotten = true
-      },
-    })
   }
 
   async #write(entries: readonly Entry[]): Promise<void> {

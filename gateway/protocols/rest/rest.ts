@@ -2,7 +2,7 @@
 // Bearer challenges (RFC 6750 3).
 
 import { writeChallenge } from '../../credentials/challenge.ts'
-import type { Requirement } from '../../decision/access.ts'
+import type { Access, Requirement } from '../../decision/access.ts'
 import { errorTable, GatewayError } from '../../errors.ts'
 import { readResources } from '../../routes/resources.ts'
 import type { Route } from '../../routes/route.ts'
@@ -25,7 +25,8 @@ const neverForwarded: ReadonlySet<string> = new Set(['CONNECT', 'TRACE'])
 /** They write to a second path, in Destination (RFC 4918 9.8, 9.9). */
 const twoPathed: ReadonlySet<string> = new Set(['COPY', 'MOVE'])
 
-function readRest({ method, target, match, fields }: ProtocolRequest): Intent {
+function readRest(request: ProtocolRequest): Intent {
+  const { method, match, fields } = request
   const requirement = requirementFor(match.route, method)
   if (requirement === undefined) {
     const allowed = allowedMethods(match.route)
@@ -39,11 +40,40 @@ function readRest({ method, target, match, fields }: ProtocolRequest): Intent {
       'Destination names a second path, on which no route decides; read and write instead',
     )
   }
-  const resources = readResources(match, target, method)
   return {
-    accesses: [{ action: method, requirement, method, path: target.path, resources }],
+    accesses: [new RestAccess(request, requirement)],
     quantifier: 'all',
     reply: localLocations,
+  }
+}
+
+/** What it is about is read when it is asked for: most tokens have no limits that it is compared with. */
+class RestAccess implements Access {
+  readonly requirement: Requirement
+  readonly #request: ProtocolRequest
+  #resources: ReadonlyMap<string, string> | undefined
+
+  constructor(request: ProtocolRequest, requirement: Requirement) {
+    this.#request = request
+    this.requirement = requirement
+  }
+
+  get action(): string {
+    return this.#request.method
+  }
+
+  get method(): string {
+    return this.#request.method
+  }
+
+  get path(): string {
+    return this.#request.target.path
+  }
+
+  get resources(): ReadonlyMap<string, string> {
+    const { match, target, method } = this.#request
+    this.#resources ??= readResources(match, target, method)
+    return this.#resources
   }
 }
 
