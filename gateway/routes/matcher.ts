@@ -40,9 +40,10 @@ export function matcherOf(routes: readonly Route[]): Matcher {
 
 function buildMatcher(routes: readonly Route[]): Matcher {
   const tables = buildTables(routes)
+  const hasSuffixes = routes.some(({ host }) => host?.startsWith('*'))
   return {
     match(target, method) {
-      const table = tableFor(tables, target.host)
+      const table = tableFor(tables, target.host, hasSuffixes)
       return table === undefined ? undefined : matchIn(table, target.segments, method)
     },
     searchSteps() {
@@ -93,9 +94,10 @@ function buildTables(routes: readonly Route[]): HostTables {
   return tables
 }
 
-function tableFor(tables: HostTables, host: string): HostTable | undefined {
+function tableFor(tables: HostTables, host: string, hasSuffixes: boolean): HostTable | undefined {
   const exact = tables.get(host)
   if (exact !== undefined) return exact
+  if (!hasSuffixes) return tables.get(undefined)
   // From the left, so the longest suffix is met first; at least one character stands before its dot.
   for (let dot = host.indexOf('.', 1); dot !== -1; dot = host.indexOf('.', dot + 1)) {
     const wildcard = tables.get(`*${host.slice(dot)}`)

@@ -119,16 +119,17 @@ export class RequestLog {
 
 const nobody = ',"tokenId":null,"subject":null'
 
-let lastMs = 0
-let lastTime = ''
+let second = 0
+let secondText = ''
 
-/** RFC 3339; many requests end in one millisecond. */
+/** RFC 3339; many requests end in one second. */
 function writeTime(ms: number): string {
-  if (ms !== lastMs) {
-    lastMs = ms
-    lastTime = new Date(ms).toISOString()
+  const now = Math.floor(ms / 1000)
+  if (now !== second) {
+    second = now
+    secondText = new Date(now * 1000).toISOString().slice(0, '2000-01-01T00:00:00.'.length)
   }
-  return lastTime
+  return `${secondText}${threeDigits(ms - now * 1000)}Z`
 }
 
 /** What a JSON string cannot hold as it is; everything beyond ASCII is left to JSON.stringify. */
@@ -146,8 +147,12 @@ function quotedOrNull(text: string | undefined): string {
 function written(ms: number): string {
   const micros = Math.max(0, Math.round(ms * 1000))
   const part = micros % 1000
-  const zeros = part < 10 ? '00' : part < 100 ? '0' : ''
-  return `${(micros - part) / 1000}.${zeros}${part}`
+  return `${(micros - part) / 1000}.${threeDigits(part)}`
+}
+
+/** 0 to 999. */
+function threeDigits(part: number): string {
+  return `${part < 10 ? '00' : part < 100 ? '0' : ''}${part}`
 }
 
 /** The code and words of what an upstream or a store did; they are never shown to clients. */
