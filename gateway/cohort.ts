@@ -23,7 +23,8 @@ export type Writer = {
 let ready: Worker[] = []
 let writers: Writer[] = []
 let texts: string[] = []
-let isWorking = false
+/** Several are worked on: what they write waits until all are. */
+let isTogether = false
 let isCrowded = false
 let cohorts = 0
 /** Of the event loop, when it was looked around last. */
@@ -39,7 +40,7 @@ export function workLater(worker: Worker): void {
 
 /** Writes one byte a character: when the rest of the cohort was worked on, or now where there is none. */
 export function writeLater(writer: Writer, text: string): void {
-  if (isWorking) {
+  if (isTogether) {
     writers.push(writer)
     texts.push(text)
     return
@@ -53,9 +54,9 @@ function workOnAll(): void {
   if (cohorts % cohortsPerLook === 0) lookAround()
   const workers = ready
   ready = []
-  isWorking = true
+  isTogether = workers.length > 1
   for (const worker of workers) worker.work()
-  isWorking = false
+  isTogether = false
   const written = writers
   const all = texts
   writers = []
