@@ -1,12 +1,11 @@
 // What a contender adds to the latency of a small request, at half of the rate that it takes at most: the
 // same load straight to the upstream before each measurement is taken off. Of the rounds those count in which
-// others had least of the machine's cores, and of like ones those in which the direct path was quickest: a core
+// others had the machine's cores least often, and of like ones those in which the direct path was quickest: a core
 // that is taken away for some milliseconds delays all that is under way. How p50 and p99 are taken: rate.ts.
 
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { stolenTicks } from './cpu.ts'
 import { nginxAlone, nginxLua } from './peers/nginx.ts'
 import { httpProxy3 } from './peers/node.ts'
 import type { Peer } from './peers/peer.ts'
@@ -23,13 +22,15 @@ const p99GoalMs = 2
 
 /** Of the direct path: beyond it, the machine does something else as well. */
 const quietP99Ms = 1
+/** With fewer undisturbed windows, others have taken too much of it. */
+const quietPartMin = 1 / 3
 
 const connections = 256
 /** Latency needs more rounds than CPU time does. */
 const offersARound = 5
 const quickOffersARound = 2
 /** Of the rounds, these count. */
-const quietPart = 1 / 3
+const countedPart = 1 / 3
 /** Of saturation. */
 const loadPart = 0.5
 /** What the generator is asked for at most: beside the upstream, on its core, it comes late beyond that. */
@@ -62,15 +63,14 @@ export const latency: Section = {
       },
       measure: async ({ url }, peer) => {
         const offer = { ...usual, rate: rates.get(peer)!, seconds }
-        const stolenBefore = stolenTicks()
         const direct = await generator.offer({ ...offer, url: `http://${scene.upstream}` })
         const through = await generator.offer({ ...offer, url })
-        return { direct, through, stolen: stolenTicks() - stolenBefore }
+        return { direct, through }
       },
     }).finally(() => generator.stop())
-    const quiet = [...measured].map(([peer, list]) => [peer, quietest(list)] as const)
+    const counted = [...measured].map(([peer, list]) => [peer, quietest(list)] as const)
     const figures = Object.fromEntries(
-      quiet.map(([peer, list]) => [
+      counted.map(([peer, list]) => [
         peer.name,
         {
           rate: rates.get(peer)!,
@@ -81,7 +81,7 @@ export const latency: Section = {
           ),
           directP50Ms: spread(list.map(({ direct }) => direct.p50)),
           directP99Ms: spread(list.map(({ direct }) => direct.p99)),
-          stolenTicks: spread(list.map(({ stolen }) => stolen)),
+          quietPart: spread(list.map(quietPart)),
           generatorLateP99Ms: spread(list.map(({ through }) => through.lateP99)),
         },
       ]),
@@ -95,6 +95,7 @@ export const latency: Section = {
       f.directP50Ms.median.toFixed(2),
       f.directP99Ms.median.toFixed(2),
       f.generatorLateP99Ms.median.toFixed(2),
+      `${Math.round(100 * f.quietPart.median)} %`,
     ])
     const head = [
       '',
@@ -105,12 +106,16 @@ export const latency: Section = {
       'direct p50',
       'direct p99',
       'generator late p99',
+      'undisturbed',
     ]
     const { addedP50Ms, addedP99Ms } = figures[scopegate.name]!
     const directP99Ms = median(Object.values(figures).map((f) => f.directP99Ms.median))
-    const note = `The machine is busy: the direct path alone has a p99 of ${directP99Ms.toFixed(1)} ms.`
+    const quiet = median(Object.values(figures).map((f) => f.quietPart.median))
+    const note =
+      `The machine is busy: the direct path alone has a p99 of ${directP99Ms.toFixed(1)} ms, and of ` +
+      `the windows ${Math.round(100 * quiet)} % were undisturbed.`
     return {
-      ...(directP99Ms > quietP99Ms && { note }),
+      ...((directP99Ms > quietP99Ms || quiet < quietPartMin) && { note }),
       tables: [{ head, rows }],
       verdicts: [
         { what: 'latency, added p50', value: addedP50Ms.median, unit: 'ms', goal: p50GoalMs },
@@ -121,16 +126,17 @@ export const latency: Section = {
   },
 }
 
-type Offered = {
-  readonly direct: RateFigures
-  readonly through: RateFigures
-  /** Ticks of the machine's cores that others had meanwhile. */
-  readonly stolen: number
+type Offered = { readonly direct: RateFigures; readonly through: RateFigures }
+
+function quietPart({ direct, through }: Offered): number {
+  return Math.min(direct.quietPart, through.quietPart)
 }
 
 function quietest(rounds: readonly Offered[]): readonly Offered[] {
-  const quietFirst = rounds.toSorted((a, b) => a.stolen - b.stolen || a.direct.p99 - b.direct.p99)
-  return quietFirst.slice(0, Math.ceil(rounds.length * quietPart))
+  const quietFirst = rounds.toSorted(
+    (a, b) => quietPart(b) - quietPart(a) || a.direct.p99 - b.direct.p99,
+  )
+  return quietFirst.slice(0, Math.ceil(rounds.length * countedPart))
 }
 
 type Generator = { offer(order: Offer): Promise<RateFigures>; stop(): void }

@@ -4,6 +4,7 @@
 
 import net from 'node:net'
 import { Worker } from 'node:worker_threads'
+import { stolenTicks } from './cpu.ts'
 import { clock, type Pace } from './pace.ts'
 import { tokenField } from './scene.ts'
 import { median, percentile } from './statistics.ts'
@@ -20,8 +21,8 @@ export type Offer = {
 /**
  * Milliseconds. p50 and p99 are those of each window of 100 ms, and of them the median: what the machine does
  * now and then stays out (a kernel that watches its memory, as with DAMON, holds each core for some milliseconds
- * twice a second), what a server does again and again is in. `late` is what the generator itself came too late,
- * of the same requests.
+ * twice a second), what a server does again and again is in. Windows in which a hypervisor took a core away do not
+ * count, where there are others. `late` is what the generator itself came too late, of all requests.
  */
 export type RateFigures = {
   readonly p50: number
@@ -29,6 +30,8 @@ export type RateFigures = {
   /** Of all requests, the rarest stall included. */
   readonly wholeP99: number
   readonly lateP99: number
+  /** Of the windows those in which nothing was taken away. */
+  readonly quietPart: number
   readonly requests: number
 }
 
@@ -55,6 +58,9 @@ async function offer({ url, tokens, rate, seconds, connections }: Offer): Promis
   const latencies = new Float64Array(count)
   const late = new Float64Array(count)
   const free: Connection[] = []
+  const size = Math.max(1, Math.round(windowMs / everyMs))
+  /** What was taken away until each window began. */
+  const stolen: number[] = []
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   let sent = 0
   let answered = 0
@@ -70,13 +76,19 @@ async function offer({ url, tokens, rate, seconds, connections }: Offer): Promis
   await promise
   clearTimeout(timer)
   for (const { socket } of free) socket.destroy()
+  stolen.push(stolenTicks())
+  const windows = wholeWindows(firstCounted, count, size)
+  const quiet = windows.filter((at) => stolen[at + 1] === stolen[at])
+  const figure = (values: Float64Array, of: readonly number[], part: number): number =>
+    median(of.map((at) => percentile(values.slice(at * size, (at + 1) * size).sort(), part)))
+  const chosen = quiet.length > 0 ? quiet : windows
   const counted = latencies.subarray(firstCounted)
-  const size = Math.max(1, Math.round(windowMs / everyMs))
   return {
-    p50: ofWindows(counted, size, 0.5),
-    p99: ofWindows(counted, size, 0.99),
+    p50: figure(latencies, chosen, 0.5),
+    p99: figure(latencies, chosen, 0.99),
     wholeP99: percentile(counted.toSorted(), 0.99),
-    lateP99: ofWindows(late.subarray(firstCounted), size, 0.99),
+    lateP99: figure(late, windows, 0.99),
+    quietPart: quiet.length / windows.length,
     requests: counted.length,
   }
 
@@ -86,6 +98,7 @@ async function offer({ url, tokens, rate, seconds, connections }: Offer): Promis
       const now = clock()
       const dueAt = startsAt + sent * everyMs
       if (dueAt > now) return
+      if (sent % size === 0) stolen.push(stolenTicks())
       const connection = free.shift()!
       connection.number = sent
       late[sent] = now - dueAt
@@ -118,13 +131,10 @@ async function offer({ url, tokens, rate, seconds, connections }: Offer): Promis
   }
 }
 
-/** The median of what the windows have; a last one that is not whole is left out. */
-function ofWindows(values: Float64Array, size: number, part: number): number {
-  const windows = Math.max(1, Math.floor(values.length / size))
-  const each = Array.from({ length: windows }, (_, i) =>
-    percentile(values.slice(i * size, (i + 1) * size).sort(), part),
-  )
-  return median(each)
+/** The numbers of the windows that are counted: those that begin with the first request that is, and are whole. */
+function wholeWindows(firstCounted: number, count: number, size: number): readonly number[] {
+  const first = Math.ceil(firstCounted / size)
+  return Array.from({ length: Math.max(1, Math.floor(count / size) - first) }, (_, i) => first + i)
 }
 
 /** True once a whole reply has come; throws at any but 200 with a length. */
