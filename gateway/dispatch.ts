@@ -1,6 +1,5 @@
 // The last stage: what was permitted goes to the upstream of its route, as a tunnel or as one request.
 
-import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import { decideFor } from './authorize.ts'
 import { withoutQueryCarriers } from './credentials/credentials.ts'

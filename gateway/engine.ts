@@ -17,8 +17,9 @@ const flags = [
   // faults in its first five seconds, and 100 without).
   '--memory-reducer-gc-count=0',
   '--no-flush-bytecode',
-  // The old are collected when they have doubled. With nothing to give back V8 would do so after each third that
-  // was added, with every load after a pause: 30 ms, of which 10 hold all requests up, for no less memory.
+  // Old objects are collected when they take twice the memory that they took after the last time. Without the
+  // reducer V8 would do so when they take a third more, and so with every load after a pause: 30 ms, of which 10
+  // hold all requests up. The memory of the process is the same.
   '--heap-growing-percent=100',
 ]
 

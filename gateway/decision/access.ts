@@ -13,7 +13,10 @@ export type Requirement =
   /** As public, but an active token is used and a bad one refused. */
   | { readonly kind: 'optional' }
 
-/** One thing that a request wants to do. A mount, or a push of several refs, is several accesses. */
+/**
+ * One thing that a request wants to do. A mount, or a push of several refs, is several accesses. Read by name,
+ * never spread, where the protocol is not known: REST reads `resources` when they are asked for.
+ */
 export type Access = {
   /** REST: the method. Git: fetch, update, create, delete, force. Registry: pull, push, delete, catalog, base. */
   readonly action: string

@@ -2,7 +2,6 @@
 // with back-pressure, and the controller of its reply. Speaks undici's vocabulary (Dispatcher), so that what
 // handles replies need not know who carries them.
 
-import { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { Readable } from 'node:stream'

@@ -239,7 +239,6 @@ export class ReplyParser {
   }
 }
 
-/** A head that can become none: its sender may wait for ever. */
 /** Of `HTTP/1.0` or `HTTP/1.1` and three digits, with a space or the end of the line behind them (RFC 9112 4). */
 function readStatus(text: string): number | undefined {
   if (!text.startsWith(statusLineStart)) return undefined
@@ -256,6 +255,7 @@ function readStatus(text: string): number | undefined {
   return status >= 100 ? status : undefined
 }
 
+/** A head that can become none: its sender may wait for ever. */
 function refuseHopeless(text: string): void {
   if (!statusLineStart.startsWith(text.slice(0, statusLineStart.length))) {
     throw new WireError('a reply does not begin as HTTP/1.1')

@@ -137,7 +137,7 @@ function matchGit(trie: TrieNode, segments: readonly string[]): Match | undefine
 /** Captures are read when they are asked for: most tokens have no limits that they are compared with. */
 class Found implements Match {
   readonly route: Route
-  readonly git?: GitService
+  readonly git: GitService | undefined
   readonly #segments: readonly string[]
   readonly #count: number
   #captures: ReadonlyMap<string, string> | undefined
@@ -146,7 +146,7 @@ class Found implements Match {
     this.route = route
     this.#segments = segments
     this.#count = count
-    if (git !== undefined) this.git = git
+    this.git = git
   }
 
   get captures(): ReadonlyMap<string, string> {

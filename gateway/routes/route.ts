@@ -79,13 +79,13 @@ export type ResourceSource =
   | { readonly kind: 'capture'; readonly name: string }
   | { readonly kind: 'query'; readonly name: string }
 
-/** What the matcher found. */
+/** What the matcher found. Read by name, never spread: what it holds may be read when it is asked for. */
 export type Match = {
   readonly route: Route
   /** Decoded values of the pattern's names. `{name...}` holds segments joined by `/`. */
   readonly captures: ReadonlyMap<string, string>
   /** Git routes: the service's part of the path and the repository's whole name (git-service.ts). */
-  readonly git?: GitService
+  readonly git?: GitService | undefined
 }
 
 /** A request for one of git's services, told from the path alone (gitprotocol-http). */

@@ -119,7 +119,7 @@ export class RequestLog {
 
 const nobody = ',"tokenId":null,"subject":null'
 
-let second = 0
+let second = Number.NaN
 let secondText = ''
 
 /** RFC 3339; many requests end in one second. */

@@ -56,7 +56,8 @@ export class LastUse {
   ) {
     this.#store = store
     this.#clock = clock
-    // By size, as in memory.ts: lists of two kinds at one place would take V8 a microsecond a use.
+    // By size, as in memory.ts: with `max` the cache keeps its order in typed arrays, without in plain ones, and
+    // where the process has both, V8 compiles neither (a microsecond a use).
     this.#entries = new LRUCache({
       maxSize: tokens,
       sizeCalculation: () => 1,

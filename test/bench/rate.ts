@@ -22,7 +22,8 @@ export type Offer = {
  * Milliseconds. p50 and p99 are those of each window of 100 ms, and of them the median: what the machine does
  * now and then stays out (a kernel that watches its memory, as with DAMON, holds each core for some milliseconds
  * twice a second), what a server does again and again is in. Windows in which a hypervisor took a core away do not
- * count, where there are others. `late` is what the generator itself came too late, of all requests.
+ * count, nor those behind them, where there are others. `late` is what the generator itself came too late, of the
+ * same requests.
  */
 export type RateFigures = {
   readonly p50: number
@@ -30,7 +31,7 @@ export type RateFigures = {
   /** Of all requests, the rarest stall included. */
   readonly wholeP99: number
   readonly lateP99: number
-  /** Of the windows those in which nothing was taken away. */
+  /** Of the windows those in which, and in the one before, nothing was taken away. */
   readonly quietPart: number
   readonly requests: number
 }
@@ -78,7 +79,7 @@ async function offer({ url, tokens, rate, seconds, connections }: Offer): Promis
   for (const { socket } of free) socket.destroy()
   stolen.push(stolenTicks())
   const windows = wholeWindows(firstCounted, count, size)
-  const quiet = windows.filter((at) => stolen[at + 1] === stolen[at])
+  const quiet = windows.filter((at) => stolen[at + 1] === stolen[at - 1])
   const figure = (values: Float64Array, of: readonly number[], part: number): number =>
     median(of.map((at) => percentile(values.slice(at * size, (at + 1) * size).sort(), part)))
   const chosen = quiet.length > 0 ? quiet : windows
@@ -87,7 +88,7 @@ async function offer({ url, tokens, rate, seconds, connections }: Offer): Promis
     p50: figure(latencies, chosen, 0.5),
     p99: figure(latencies, chosen, 0.99),
     wholeP99: percentile(counted.toSorted(), 0.99),
-    lateP99: figure(late, windows, 0.99),
+    lateP99: figure(late, chosen, 0.99),
     quietPart: quiet.length / windows.length,
     requests: counted.length,
   }
@@ -98,11 +99,11 @@ async function offer({ url, tokens, rate, seconds, connections }: Offer): Promis
       const now = clock()
       const dueAt = startsAt + sent * everyMs
       if (dueAt > now) return
-      if (sent % size === 0) stolen.push(stolenTicks())
       const connection = free.shift()!
       connection.number = sent
       late[sent] = now - dueAt
-      connection.socket.write(requests[sent++ % requests.length]!)
+      connection.socket.write(requests[sent % requests.length]!)
+      if (sent++ % size === 0) stolen.push(stolenTicks())
     }
   }
 
@@ -131,10 +132,12 @@ async function offer({ url, tokens, rate, seconds, connections }: Offer): Promis
   }
 }
 
-/** The numbers of the windows that are counted: those that begin with the first request that is, and are whole. */
+/** The numbers of the whole windows behind the first, from the first counted request on. */
 function wholeWindows(firstCounted: number, count: number, size: number): readonly number[] {
-  const first = Math.ceil(firstCounted / size)
-  return Array.from({ length: Math.max(1, Math.floor(count / size) - first) }, (_, i) => first + i)
+  const first = Math.max(1, Math.ceil(firstCounted / size))
+  const windows = Math.floor(count / size) - first
+  if (windows < 1) throw new Error(`${count} requests are too few for windows of ${size}`)
+  return Array.from({ length: windows }, (_, i) => first + i)
 }
 
 /** True once a whole reply has come; throws at any but 200 with a length. */

@@ -162,6 +162,33 @@ for (const [sentence, text] of [
   })
 }
 
+t.test('status lines', (t) => {
+  const rows: [string, number | undefined][] = [
+    ['HTTP/1.1 200 OK', 200],
+    ['HTTP/1.1 200', 200],
+    ['HTTP/1.0 404 ', 404],
+    ['HTTP/1.1 999 \xe9', 999],
+    ['HTTP/1.1 099 OK', undefined],
+    ['HTTP/1.1 2a0 OK', undefined],
+    ['HTTP/1.1 20 OK', undefined],
+    ['HTTP/1.1 2000 OK', undefined],
+    ['HTTP/1.1 200x', undefined],
+    ['HTTP/1.1 200\tOK', undefined],
+    ['HTTP/1.1\t200 OK', undefined],
+    ['HTTP/1.1  200 OK', undefined],
+    ['HTTP/1.2 200 OK', undefined],
+    ['HTTP/1.10 200 OK', undefined],
+    ['HTTP/2.0 200 OK', undefined],
+    ['http/1.1 200 OK', undefined],
+    ['HTTP/1.1', undefined],
+  ]
+  for (const [line, status] of rows) {
+    const reply = Buffer.from(`${line}\r\nContent-Length: 0\r\n\r\n`, 'latin1')
+    t.equal(read([reply])?.status, status, JSON.stringify(line))
+  }
+  t.end()
+})
+
 t.test('it refuses bytes that answer nothing', (t) => {
   const parser = new ReplyParser({ head: () => {}, data: () => {}, text: () => {}, end: () => {} })
   t.throws(() => parser.take(Buffer.from('x')), { name: 'WireError' })

@@ -55,6 +55,21 @@ t.test('paths', (t) => {
   t.end()
 })
 
+t.test('any number of literals beside each other', (t) => {
+  for (const count of [7, 8, 9, 30]) {
+    const names = Array.from({ length: count }, (_, i) => `/a/n${i}`)
+    const routes = [...names, ...names.map((name) => `${name}/x`)].map((path) =>
+      buildRoute({ path }),
+    )
+    for (const name of names) {
+      t.equal(matchOf(routes, name)?.route.name, name)
+      t.equal(matchOf(routes, `${name}/x`)?.route.name, `${name}/x`)
+    }
+    t.equal(matchOf(routes, `/a/n${count}`), undefined)
+  }
+  t.end()
+})
+
 t.test('a capture never takes an empty segment', (t) => {
   const target = { ...buildTarget('/x'), segments: ['', 'c'] }
   t.equal(matcherOf([buildRoute({ path: '/{x}/c' })]).match(target, 'GET'), undefined)

@@ -46,6 +46,27 @@ t.test('a line says what was when the request ended', (t) => {
   t.end()
 })
 
+t.test('times are written to the millisecond, whichever way the clock goes', (t) => {
+  const { log, requests, lines } = open()
+  const times = [5, 1_764_460_799_007, 1_764_460_799_999, 1_764_460_800_000, 1_764_460_799_060, -1]
+  const { now } = Date
+  t.teardown(() => {
+    Date.now = now
+  })
+  for (const at of times) {
+    Date.now = () => at
+    requests.request(exchangeOf('/a'), 1)
+  }
+  Date.now = now
+  log.info('now')
+  const written = lines().slice(0, times.length)
+  t.strictSame(
+    written.map(({ time }) => time),
+    times.map((at) => new Date(at).toISOString()),
+  )
+  t.end()
+})
+
 t.test('lines stand in the order of the ends, whatever else is told between', (t) => {
   const { log, requests, lines } = open()
   const address = '127.0.0.1'
