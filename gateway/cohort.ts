@@ -6,11 +6,10 @@
 
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import { nextTick } from 'node:process'
 
 /** Of so many events in a turn on average, what is ready is worked on together. */
 const crowdEvents = 2
-/** How many there are is looked at after so many cohorts. */
+/** How many there are is looked at after so many cohorts; what is worked on alone is one too. */
 const cohortsPerLook = 64
 
 export type Worker = { work(): void }
@@ -31,11 +30,14 @@ let cohorts = 0
 let events = 0
 let turns = 0
 
-/** Has it worked when it was read, or after all that is ready in this turn of the event loop. */
-export function workLater(worker: Worker): void {
-  if (ready.push(worker) > 1) return
-  if (isCrowded) setImmediate(workOnAll)
-  else nextTick(workOnAll)
+/** Has it worked now, or after all that is ready in this turn of the event loop. */
+export function workInTurn(worker: Worker): void {
+  if (isCrowded) {
+    if (ready.push(worker) === 1) setImmediate(workOnAll)
+    return
+  }
+  countCohort()
+  worker.work()
 }
 
 /** Writes one byte a character: when the rest of the cohort was worked on, or now where there is none. */
@@ -50,8 +52,7 @@ export function writeLater(writer: Writer, text: string): void {
 }
 
 function workOnAll(): void {
-  cohorts += 1
-  if (cohorts % cohortsPerLook === 0) lookAround()
+  countCohort()
   const workers = ready
   ready = []
   isTogether = workers.length > 1
@@ -63,6 +64,11 @@ function workOnAll(): void {
   texts = []
   for (let i = 0; i < written.length; i++) write(written[i] as Writer, all[i] as string)
   for (const writer of written) writer.written()
+}
+
+function countCohort(): void {
+  cohorts += 1
+  if (cohorts % cohortsPerLook === 0) lookAround()
 }
 
 /** The events of a turn are counted at its end: where there was no end in so many cohorts, it is a crowd. */

@@ -10,7 +10,7 @@ import type { Exchange } from './listener/exchange.ts'
 import { readFraming } from './listener/framing.ts'
 import { readTarget } from './listener/target.ts'
 import { fieldValues } from './protocols/fields.ts'
-import type { Inspected, Intent, ProtocolRequest, Refused } from './protocols/protocol.ts'
+import type { Inspected, Intent, ProtocolRequest, Refused, Verdict } from './protocols/protocol.ts'
 import { answerPreflight } from './protocols/rest/cors.ts'
 import {
   mayOverrideInBody,
@@ -96,21 +96,33 @@ export async function serve(
       await sayRefused(exchange, progress, inspected)
       return
     }
-    if (exchange.record !== undefined) {
-      const { address, record } = exchange
-      snapshot.lastUse.note(record.id, address, match.route.protocol, Date.now())
+    let replying: Promise<Verdict | undefined>
+    try {
+      replying = intent.answer === undefined ? forward(journey, inspected, form) : answer(journey)
+    } finally {
+      // The request is on its way: this is not waited for.
+      noteUse(journey)
     }
-    if (intent.answer !== undefined) {
-      exchange.reply(await intent.answer(contextOf(journey)))
-      return
-    }
-    const verdict = await forward(journey, inspected, form)
+    const verdict = await replying
     if (verdict?.kind === 'refused') await sayRefused(exchange, progress, verdict)
   } catch (error) {
     refuse(exchange, error, progress)
   } finally {
     snapshot.open.leave(exchange)
   }
+}
+
+/** The protocol's own answer. */
+async function answer(journey: Journey): Promise<undefined> {
+  const { exchange, intent } = journey
+  const reply = await intent.answer?.(contextOf(journey))
+  if (reply !== undefined) exchange.reply(reply)
+}
+
+function noteUse({ snapshot, exchange, request }: Journey): void {
+  const { address, record } = exchange
+  if (record === undefined) return
+  snapshot.lastUse.note(record.id, address, request.match.route.protocol, Date.now())
 }
 
 /**

@@ -3,14 +3,14 @@
 
 import net, { type AddressInfo } from 'node:net'
 import t from 'tap'
-import { workLater } from '../gateway/cohort.ts'
+import { workInTurn } from '../gateway/cohort.ts'
 
 const many = 32
 /** As many cohorts as it takes to see that things have changed, twice. */
 const rounds = 130
 
 const server = net.createServer((socket) => {
-  socket.on('data', () => workLater({ work: () => void socket.write('.') }))
+  socket.on('data', () => workInTurn({ work: () => void socket.write('.') }))
 })
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
 const { port } = server.address() as AddressInfo
@@ -38,7 +38,7 @@ async function load(senders: readonly net.Socket[]): Promise<void> {
 async function whenIsItWorkedOn(): Promise<'at once' | 'at the end of the turn'> {
   let isTickOver = false
   return new Promise((resolve) => {
-    workLater({ work: () => resolve(isTickOver ? 'at the end of the turn' : 'at once') })
+    workInTurn({ work: () => resolve(isTickOver ? 'at the end of the turn' : 'at once') })
     process.nextTick(() => {
       isTickOver = true
     })

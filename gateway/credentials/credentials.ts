@@ -4,6 +4,7 @@
 
 import { GatewayError } from '../errors.ts'
 import type { Facts } from '../http1/field-blocks.ts'
+import { isNamed } from '../http1/field-lines.ts'
 import { looseName } from '../protocols/parameter-name.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 import type { Carrier } from '../routes/route.ts'
@@ -64,13 +65,18 @@ export function findCredentials(
   if (facts === undefined || (query !== undefined && carriers.some(isQuery))) {
     return readCredentials(fields, query, carriers)
   }
-  const known = facts.get(carriers) as Credentials | undefined
-  if (known !== undefined) return known
+  const known = facts.credentials as KnownCredentials | undefined
+  if (known?.carriers === carriers) return known.found
   const read = readCredentials(fields, undefined, carriers)
-  const found = read.kind === 'token' ? { ...read, key: digestKey(read.secret) } : read
-  facts.set(carriers, found)
+  const found: Credentials =
+    read.kind === 'token'
+      ? { kind: 'token', secret: read.secret, key: digestKey(read.secret) }
+      : read
+  facts.credentials = { carriers, found } satisfies KnownCredentials
   return found
 }
+
+type KnownCredentials = { readonly carriers: readonly Carrier[]; readonly found: Credentials }
 
 function isQuery({ kind }: Carrier): boolean {
   return kind === 'query'
@@ -180,8 +186,7 @@ function isSame(one: Credentials, other: Credentials): boolean {
 function onlyValue(fields: FieldList, name: string): string | undefined {
   let value: string | undefined
   for (let i = 0; i + 1 < fields.length; i += 2) {
-    const candidate = fields[i] as string
-    if (candidate.length !== name.length || candidate.toLowerCase() !== name) continue
+    if (!isNamed(fields[i] as string, name)) continue
     if (value !== undefined) refuse(`the field ${name} occurs more than once; send it once`)
     value = fields[i + 1] as string
   }

@@ -5,7 +5,7 @@
 import net, { type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Dispatcher } from 'undici'
-import { workLater } from '../cohort.ts'
+import { workInTurn } from '../cohort.ts'
 import { WireError } from '../http1/field-lines.ts'
 import { type ReplyEvents, ReplyParser } from '../http1/reply-parser.ts'
 import { quickReadBytes, returnOwnBuffer, takeOwnBuffer } from '../own-buffers.ts'
@@ -184,7 +184,7 @@ export class Connection implements ReplyEvents {
     this.work()
     if (bytes <= heldBytesMax && this.#parser.isAtStart) {
       this.#held = this.#buffer.toString('latin1', 0, bytes)
-      workLater(this)
+      workInTurn(this)
     } else {
       this.#read(bytes)
     }

@@ -6,6 +6,7 @@ import type { Dispatcher } from 'undici'
 import type { UpstreamSettings } from '../configuration/configuration.ts'
 import { credentialFieldNames } from '../credentials/credentials.ts'
 import type { Facts } from '../http1/field-blocks.ts'
+import { isNamed } from '../http1/field-lines.ts'
 import type { ClientOrigin } from '../listener/address.ts'
 import { withoutFields } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
@@ -65,7 +66,9 @@ const own = [
 ]
 
 const hopByHopSet = new Set(hopByHop)
-const lowerNames = new Map<string, string>()
+/** Names of replies' fields in lower case, or `notPassed`. */
+const replyNames = new Map<string, string>()
+const notPassed = ''
 /** Names as clients and upstreams write them, of which it was found out what becomes of them. */
 const knownNamesMax = 1_000
 
@@ -75,6 +78,8 @@ export type HeadPlan = {
   readonly removed: ReadonlySet<string>
   /** Is a field of this name, as it is written, forwarded? What was found out once. */
   readonly known: Map<string, boolean>
+  /** The upstream is told of whose token it is. */
+  readonly tellsIdentity: boolean
 }
 
 /** What of a request's head reaches one upstream. `upstreams` are all of the configuration: each one's identity names are removed everywhere. */
@@ -91,7 +96,8 @@ export function planHead(
     for (const name of Object.values(upstream.identity)) if (name) removed.add(folded(name))
   }
   for (const [name] of settings.headers) removed.add(folded(name))
-  return { settings, removed, known: new Map() }
+  const tellsIdentity = Object.values(settings.identity).some((name) => name !== undefined)
+  return { settings, removed, known: new Map(), tellsIdentity }
 }
 
 export type ForwardedHead = {
@@ -117,26 +123,54 @@ export function writeHead(plan: HeadPlan, head: ForwardedHead): SentHead {
   return new SentHead(sharedFields(plan, head), head.requestId)
 }
 
-type KnownFields = Pick<ForwardedHead, 'host' | 'origin' | 'record' | 'inject'> & {
+/** What was written for one request, and what that depends on. */
+type KnownFields = Pick<
+  ForwardedHead,
+  'fields' | 'host' | 'requestHost' | 'origin' | 'record' | 'inject'
+> & {
+  readonly plan: HeadPlan
   readonly shared: SharedFields
 }
 
 function sharedFields(plan: HeadPlan, head: ForwardedHead): SharedFields {
-  const { facts, host, origin, record, inject } = head
+  const { facts, fields, host, requestHost, origin, record, inject } = head
   if (facts === undefined || head.drop !== undefined || head.set !== undefined) {
     return new SharedFields(listFields(plan, head))
   }
-  const known = facts.get(plan) as KnownFields | undefined
-  const isLike =
-    known !== undefined &&
-    known.record === record &&
-    known.origin === origin &&
-    known.host === host &&
-    known.inject === inject
-  if (isLike) return known.shared
-  const shared = new SharedFields(listFields(plan, head))
-  facts.set(plan, { host, origin, record, inject, shared } satisfies KnownFields)
+  const known = facts.forwarded as KnownFields | undefined
+  if (known !== undefined && isLike(known, plan, head)) return known.shared
+  // Requests that follow each other often differ in their tokens alone.
+  const last = facts.recent.forwarded as KnownFields | undefined
+  const isLikeLast =
+    last !== undefined && isLike(last, plan, head) && forwardsSame(plan, last.fields, fields)
+  const shared = isLikeLast ? last.shared : new SharedFields(listFields(plan, head))
+  const found = { plan, fields, host, requestHost, origin, record, inject, shared }
+  facts.forwarded = found satisfies KnownFields
+  facts.recent.forwarded = found
   return shared
+}
+
+/** But for the fields as they were received. */
+function isLike(known: KnownFields, plan: HeadPlan, head: ForwardedHead): boolean {
+  return (
+    known.plan === plan &&
+    (known.record === head.record || !plan.tellsIdentity) &&
+    known.origin === head.origin &&
+    known.host === head.host &&
+    known.requestHost === head.requestHost &&
+    known.inject === head.inject
+  )
+}
+
+/** Do the lists differ in nothing but values that are not forwarded? */
+function forwardsSame(plan: HeadPlan, some: FieldList, others: FieldList): boolean {
+  if (some.length !== others.length) return false
+  for (let i = 0; i + 1 < some.length; i += 2) {
+    const name = some[i] as string
+    if (name !== others[i]) return false
+    if (some[i + 1] !== others[i + 1] && isForwarded(plan, name)) return false
+  }
+  return true
 }
 
 function listFields(plan: HeadPlan, head: ForwardedHead): string[] {
@@ -189,8 +223,7 @@ export function withoutNominated(fields: FieldList): FieldList {
 function namedByConnection(fields: FieldList): ReadonlySet<string> | undefined {
   let names: Set<string> | undefined
   for (let i = 0; i + 1 < fields.length; i += 2) {
-    const field = fields[i] as string
-    if (field.length !== 10 || field.toLowerCase() !== 'connection') continue
+    if (!isNamed(fields[i] as string, 'connection')) continue
     const value = fields[i + 1] as string
     if (value === 'keep-alive' || value === 'close') continue
     for (const part of value.split(',')) {
@@ -213,13 +246,18 @@ export function replyFields(status: number, fields: FieldList, requestId: string
   const out: string[] = []
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const name = fields[i] as string
-    const key = lowerNames.get(name) ?? learn(lowerNames, name, name.toLowerCase())
-    if (hopByHopSet.has(key) || key === 'x-request-id' || listed?.has(key)) continue
+    const key = replyNames.get(name) ?? learn(replyNames, name, keyOf(name))
+    if (key === notPassed || listed?.has(key)) continue
     if (isBodiless && key === 'content-length') continue
     out.push(name, fields[i + 1] as string)
   }
   out.push('X-Request-Id', requestId)
   return out
+}
+
+function keyOf(name: string): string {
+  const key = name.toLowerCase()
+  return hopByHopSet.has(key) || key === 'x-request-id' ? notPassed : key
 }
 
 /** What undici read of a head or of trailers. Latin-1 keeps every byte of a field value (RFC 9110 5.5). */

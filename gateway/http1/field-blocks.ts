@@ -5,8 +5,14 @@
 import { randomInt } from 'node:crypto'
 import { codeAt } from './field-lines.ts'
 
-/** What follows from one block, by who found it out; with what else it depends on, for comparison. */
-export type Facts = Map<object, unknown>
+/** What follows from one block, by who found it out last; with what else it depends on, for comparison. */
+export type Facts = {
+  credentials: unknown
+  origin: unknown
+  forwarded: unknown
+  /** Of whichever block it was found out last. */
+  readonly recent: { forwarded: unknown }
+}
 
 export type FieldBlock = {
   readonly fields: readonly string[]
@@ -37,8 +43,15 @@ type Kept = { readonly lines: string; readonly block: FieldBlock }
 export class FieldBlocks {
   #young = new Map<number, Kept>()
   #old = new Map<number, Kept>()
+  /** Of the block that was read last: clients send their names in the same order. */
+  #lastFields: readonly string[] = []
+  #recent: Facts['recent'] = { forwarded: undefined }
   /** What others send is not to be made out by keys. */
   readonly #seed = randomInt(2 ** 31)
+
+  get lastFields(): readonly string[] {
+    return this.#lastFields
+  }
 
   find(lines: string): FieldBlock | undefined {
     const key = this.#keyOf(lines)
@@ -50,8 +63,14 @@ export class FieldBlocks {
     return old.block
   }
 
-  /** Where a generation is full the block is not remembered. */
+  /** Of a block that is read anew. */
+  noFacts(): Facts {
+    return { credentials: undefined, origin: undefined, forwarded: undefined, recent: this.#recent }
+  }
+
+  /** Of one that was read. Where a generation is full it is not remembered. */
   keep(lines: string, block: FieldBlock): void {
+    this.#lastFields = block.fields
     if (lines.length > charsMax || this.#young.size >= blocksMax) return
     this.#young.set(this.#keyOf(lines), { lines, block })
   }
@@ -60,6 +79,8 @@ export class FieldBlocks {
   age(): void {
     this.#old = this.#young
     this.#young = new Map()
+    this.#lastFields = []
+    this.#recent = { forwarded: undefined }
   }
 
   /** FNV-1a, of 30 bits: a small integer to V8. */

@@ -14,6 +14,10 @@ const lineFeed = 0x0a
 const carriageReturn = 0x0d
 const space = 0x20
 const colon = 0x3a
+const firstLetter = 0x61
+const lastLetter = 0x7a
+/** From an upper-case letter. */
+const toLower = 0x20
 
 /** RFC 9110 5.6.2. */
 const isToken = tableOf(/[!#$%&'*+\-.^_`|~0-9A-Za-z]/)
@@ -24,19 +28,22 @@ const nothing: readonly string[] = []
 
 /**
  * The fields from `start` to `end`, as names and values in turn; the CRLF of the last line stands before the
- * end. `before`: the fields of an earlier head, whose names are taken where they stand at the same place: a
- * name that is an old string is looked up faster than a new one. Throws WireError.
+ * end. `names`: the fields of an earlier head, whose names are taken where they stand at the same place, since
+ * an old text is looked up faster than a new one; `values`: the same of values. These are not for requests: how
+ * long it takes would tell how much of a secret was the same. Throws WireError.
  */
 export function readFieldLines(
   text: string,
   start: number,
   end: number = text.length,
-  before: readonly string[] = nothing,
+  names: readonly string[] = nothing,
+  values: readonly string[] = nothing,
 ): string[] {
   const fields: string[] = []
   let at = start
   while (at < end) {
-    const known = before[fields.length]
+    const place = fields.length
+    const known = names[place]
     let name = known !== undefined && text.startsWith(known, at) ? known : ''
     if (name === '' || codeAt(text, at + name.length) !== colon) {
       const nameEnd = skip(text, at, isToken)
@@ -47,6 +54,12 @@ export function readFieldLines(
     }
     let from = at + name.length + 1
     while (isBlank(codeAt(text, from))) from++
+    const same = values[place + 1]
+    if (same !== undefined && text.startsWith(same, from) && isLineEnd(text, from + same.length)) {
+      fields.push(name, same)
+      at = from + same.length + 2
+      continue
+    }
     const lineEnd = skip(text, from, isValue)
     if (!isLineEnd(text, lineEnd)) throw new WireError('a field line holds a control character')
     let to = lineEnd
@@ -62,6 +75,20 @@ const { charCodeAt } = String.prototype
 /** As text.charCodeAt(at), which V8 would look up for each sign: the texts here are of too many kinds to it. */
 export function codeAt(text: string, at: number): number {
   return charCodeAt.call(text, at)
+}
+
+/** Is it the field of this name, which is given in lower case (RFC 9110 5.1)? */
+export function isNamed(field: string, lower: string): boolean {
+  const { length } = lower
+  if (field.length !== length) return false
+  for (let at = 0; at < length; at++) {
+    const code = codeAt(lower, at)
+    const found = codeAt(field, at)
+    if (found !== code && (found !== code - toLower || code < firstLetter || code > lastLetter)) {
+      return false
+    }
+  }
+  return true
 }
 
 /** Where what a field value may hold ends. */

@@ -51,7 +51,7 @@ export function readPlainHead(
 function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): FieldBlock | undefined {
   const known = blocks.find(lines)
   if (known !== undefined) return known
-  const fields = readFields(lines)
+  const fields = readFields(lines, blocks.lastFields)
   if (fields === undefined || fields.length > 2 * fieldsMax) return undefined
   let closes = false
   let length: number | undefined
@@ -78,7 +78,7 @@ function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): Field
     } else if (lower === 'upgrade' || lower === 'proxy-connection') return undefined
   }
   if (isChunked && length !== undefined) return undefined
-  const block = { fields, closes, length, isChunked, expects, facts: new Map() }
+  const block = { fields, closes, length, isChunked, expects, facts: blocks.noFacts() }
   blocks.keep(lines, block)
   return block
 }
@@ -88,9 +88,9 @@ function mayChangeMeaning({ length }: string): boolean {
   return length === 6 || length === 7 || length === 10 || length === 14 || length > 15
 }
 
-function readFields(lines: string): string[] | undefined {
+function readFields(lines: string, before: readonly string[]): string[] | undefined {
   try {
-    return readFieldLines(lines, 0, lines.length - 2)
+    return readFieldLines(lines, 0, lines.length - 2, before)
   } catch (error) {
     if (error instanceof WireError) return undefined
     throw error

@@ -7,6 +7,7 @@ import {
   codeAt,
   hasBareFeed,
   headEnd,
+  isNamed,
   joinPending,
   readFieldLines,
   skipValue,
@@ -164,7 +165,8 @@ export class ReplyParser {
       throw new WireError('a reply has no status line of HTTP/1.1')
     }
     if (codeAt(text, lineEnd + 1) !== lineFeed) throw new WireError('a bare CR is in a head')
-    const fields = readFieldLines(text, lineEnd + 2, end, this.#fieldsBefore)
+    const before = this.#fieldsBefore
+    const fields = readFieldLines(text, lineEnd + 2, end, before, before)
     this.#fieldsBefore = fields
     if (status === 100 || status === 101) throw new WireError(`${status} came unasked`)
     this.#frame(status, fields, codeAt(text, minorAt) === one)
@@ -267,10 +269,6 @@ function refuseHopeless(text: string): void {
 function lists(values: string, token: string): boolean {
   if (!values.includes(token)) return false
   return values.split(',').some((value) => value.trim() === token)
-}
-
-function isNamed(name: string, lower: string): boolean {
-  return name === lower || name.toLowerCase() === lower
 }
 
 function readTimeout(value: string): number | undefined {

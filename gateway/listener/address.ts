@@ -44,9 +44,14 @@ export function buildTrustedProxies(
   return { peers, read: settings.read }
 }
 
-type KnownOrigin = { readonly peer: string; readonly origin: ClientOrigin }
+type KnownOrigin = {
+  readonly peer: string
+  readonly trusted: TrustedProxies | undefined
+  readonly origin: ClientOrigin
+}
 
-const noProxies = {}
+/** Of the peer that asked last for itself: what follows from an origin is told by the object. */
+let lastDirect: ClientOrigin | undefined
 
 /** As `readClientOrigin`; the same object for the same peer where `facts` of the fields are given. */
 export function clientOrigin(
@@ -55,11 +60,10 @@ export function clientOrigin(
   trusted: TrustedProxies | undefined,
   facts: Facts | undefined,
 ): ClientOrigin {
-  const key = trusted ?? noProxies
-  const known = facts?.get(key) as KnownOrigin | undefined
-  if (known?.peer === peer) return known.origin
+  const known = facts?.origin as KnownOrigin | undefined
+  if (known !== undefined && known.peer === peer && known.trusted === trusted) return known.origin
   const origin = readClientOrigin(peer, 'http', fields, trusted)
-  facts?.set(key, { peer, origin } satisfies KnownOrigin)
+  if (facts !== undefined) facts.origin = { peer, trusted, origin } satisfies KnownOrigin
   return origin
 }
 
@@ -72,7 +76,9 @@ export function readClientOrigin(
 ): ClientOrigin {
   const direct = plainAddress(peer)
   if (trusted === undefined || !isTrusted(direct, trusted)) {
-    return { address: direct, scheme, hops: [direct], host: undefined }
+    const isLike = lastDirect?.address === direct && lastDirect.scheme === scheme
+    if (!isLike) lastDirect = { address: direct, scheme, hops: [direct], host: undefined }
+    return lastDirect!
   }
   const told = trusted.read === 'forwarded' ? readForwarded(fields) : readXForwarded(fields)
   const hops = [...told.hops, direct]

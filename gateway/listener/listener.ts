@@ -32,16 +32,19 @@ export type ListenerEvents = {
   readonly refuseUnread: (error: GatewayError, address: string) => string
 }
 
+type Connection = {
+  /** The one under way. */
+  exchange: Exchange | undefined
+  /** What to do once that has ended. */
+  ahead: (() => void)[] | undefined
+}
+
 export class Listener {
   readonly settings: ListenSettings
   #server: HttpServer
   #events: ListenerEvents
   #trusted: TrustedProxies | undefined
-  /** Of each connection that had one, the exchange under way; it keeps its place in the map between two. */
-  #exchanges = new Map<Socket, Exchange | undefined>()
-  /** What to do once the present exchange of a connection has ended. */
-  #ahead = new Map<Socket, (() => void)[]>()
-  #sockets = new Set<Socket>()
+  #connections = new Map<Socket, Connection>()
   #perAddress = new Map<string, number>()
   #connectionsMax: number
   #draining = false
@@ -107,26 +110,26 @@ export class Listener {
     this.#draining = true
     // http.Server.close() would also reset idle connections whose next request is on its way.
     net.Server.prototype.close.call(this.#server)
-    for (const exchange of this.#exchanges.values()) {
+    for (const { exchange } of this.#connections.values()) {
       if (exchange === undefined) continue
       if (exchange.upgrade === undefined) exchange.closing = true
       else exchange.abort(new GatewayError('overloaded', 'going away'))
     }
     this.#plain.drain()
-    for (const socket of this.#sockets) {
-      const isServed = this.#exchanges.get(socket) !== undefined || this.#plain.has(socket)
+    for (const [socket, { exchange }] of this.#connections) {
+      const isServed = exchange !== undefined || this.#plain.has(socket)
       if (!isServed) socket.setTimeout(checkIntervalMs)
     }
     return new Promise((resolve) => {
       this.#emptied = resolve
-      if (this.#sockets.size === 0) resolve()
+      if (this.#connections.size === 0) resolve()
     })
   }
 
   /** Has requests end that must not be cut (git pushes). Resolves when their connections are gone. */
   async endInOrder(error: GatewayError): Promise<void> {
     const ending: Promise<unknown>[] = []
-    for (const exchange of this.#exchanges.values()) {
+    for (const { exchange } of this.#connections.values()) {
       if (!exchange?.endsInOrder) continue
       ending.push(new Promise<void>((resolve) => exchange.res.once('close', resolve)))
       exchange.withdraw(error)
@@ -138,8 +141,8 @@ export class Listener {
   destroy(): void {
     this.#server.close()
     this.#plain.close()
-    for (const exchange of this.#exchanges.values()) exchange?.cut()
-    for (const socket of this.#sockets) socket.destroy()
+    for (const { exchange } of this.#connections.values()) exchange?.cut()
+    for (const socket of this.#connections.keys()) socket.destroy()
   }
 
   #listenToServer(): void {
@@ -163,15 +166,13 @@ export class Listener {
       return
     }
     this.#perAddress.set(address, open)
-    this.#sockets.add(socket)
+    this.#connections.set(socket, { exchange: undefined, ahead: undefined })
     socket.once('close', () => {
-      this.#sockets.delete(socket)
-      this.#ahead.delete(socket)
-      this.#exchanges.delete(socket)
+      this.#connections.delete(socket)
       const left = (this.#perAddress.get(address) ?? 1) - 1
       if (left > 0) this.#perAddress.set(address, left)
       else this.#perAddress.delete(address)
-      if (this.#sockets.size === 0) this.#emptied?.()
+      if (this.#connections.size === 0) this.#emptied?.()
     })
     this.#plain.add(socket)
   }
@@ -187,31 +188,23 @@ export class Listener {
 
   /** One exchange at a time on a connection: requests that were sent ahead wait (RFC 9112 9.3.2). */
   #inTurn(socket: Socket, serve: () => void): void {
-    if (this.#exchanges.get(socket) === undefined) {
+    const connection = this.#connections.get(socket)
+    if (connection?.exchange === undefined) {
       serve()
       return
     }
-    const ahead = this.#ahead.get(socket) ?? []
-    this.#ahead.set(socket, ahead)
-    if (ahead.push(serve) > requestsAheadMax) socket.destroy()
-  }
-
-  #ended(exchange: Exchange): void {
-    const { socket } = exchange.req
-    if (this.#exchanges.get(socket) === exchange) {
-      if (socket.destroyed) this.#exchanges.delete(socket)
-      else this.#exchanges.set(socket, undefined)
-    }
-    const next = this.#ahead.get(socket)?.shift()
-    if (!socket.destroyed && socket.writable) next?.()
+    connection.ahead ??= []
+    if (connection.ahead.push(serve) > requestsAheadMax) socket.destroy()
   }
 
   #serve(exchange: Exchange): void {
     const { req, res } = exchange
+    // One that has closed meanwhile is in no list any more.
+    const connection = this.#connections.get(req.socket) ?? { exchange, ahead: undefined }
     exchange.closing = this.#draining
-    this.#exchanges.set(req.socket, exchange)
+    connection.exchange = exchange
     res.on('close', () => {
-      this.#ended(exchange)
+      ended(connection, exchange)
       if (!res.writableFinished && exchange.status !== 101) {
         exchange.gone = true
         exchange.abort(clientLeft())
@@ -224,7 +217,6 @@ export class Listener {
   #upgrade(req: IncomingMessage, socket: Socket, head: Buffer): void {
     this.#detach(req, socket, (exchange, res) => {
       exchange.upgrade = { head, req, res }
-      socket.once('close', () => this.#exchanges.delete(socket))
       this.#serve(exchange)
     })
   }
@@ -259,7 +251,7 @@ export class Listener {
 
   #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
     const refusal = readParserError(error)
-    const exchange = this.#exchanges.get(socket)
+    const exchange = this.#connections.get(socket)?.exchange
     if (refusal === undefined || !socket.writable) {
       socket.destroy()
       return
@@ -285,7 +277,7 @@ export class Listener {
 
   /** The side that is due has sent, or taken, nothing for the exchange's idle time. */
   #idle(socket: Socket): void {
-    const exchange = this.#exchanges.get(socket)
+    const exchange = this.#connections.get(socket)?.exchange
     if (exchange === undefined || socket.writableLength > 0) {
       socket.destroy()
     } else if (exchange.body?.due === true) {
@@ -296,6 +288,14 @@ export class Listener {
       socket.setTimeout(socket.timeout ?? 0)
     }
   }
+}
+
+/** The next one has its turn. */
+function ended(connection: Connection, exchange: Exchange): void {
+  const { socket } = exchange.req
+  if (connection.exchange === exchange) connection.exchange = undefined
+  const next = connection.ahead?.shift()
+  if (!socket.destroyed && socket.writable) next?.()
 }
 
 /** The body that node:http reads. */

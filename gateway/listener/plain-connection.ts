@@ -5,7 +5,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import { workLater } from '../cohort.ts'
+import { nextTick } from 'node:process'
+import { workInTurn } from '../cohort.ts'
 import type { FieldBlock, FieldBlocks } from '../http1/field-blocks.ts'
 import { headEnd, WireError } from '../http1/field-lines.ts'
 import { readPlainHead } from '../http1/plain-head.ts'
@@ -174,7 +175,7 @@ export class PlainConnection {
 
   #hold(text: string): void {
     this.#held = text
-    workLater(this)
+    workInTurn(this)
   }
 
   /** Serves what was read. */
@@ -194,7 +195,8 @@ export class PlainConnection {
     const body = hasBody ? this.#beginBody(head.block, text.slice(end), heldBody) : undefined
     const isPlain = hasBody ? body !== undefined : text.length + heldBody.length === end
     if (head === undefined || !isPlain) {
-      this.#handOver(Buffer.from(text, 'latin1'), heldBody)
+      // Not while it reads.
+      nextTick(() => this.#handOver(Buffer.from(text, 'latin1'), heldBody))
       return
     }
     const { block } = head
@@ -266,6 +268,7 @@ export class PlainConnection {
   }
 
   #handOver(...first: Buffer[]): void {
+    if (this.socket.destroyed) return
     this.#host.handOver(this, Buffer.concat([...first, ...this.#ahead]))
   }
 

@@ -1,16 +1,14 @@
 // Readers and writers for header fields kept as a flat list of names and values, as on the wire
 // (RFC 9110 5). Names compare without case. Pure.
 
+import { isNamed } from '../http1/field-lines.ts'
 import type { FieldList } from './protocol.ts'
 
 /** All values of a field, in order. `name` in lower case. */
 export function fieldValues(fields: FieldList, name: string): string[] {
   const values: string[] = []
   for (let i = 0; i + 1 < fields.length; i += 2) {
-    const candidate = fields[i] as string
-    if (candidate.length === name.length && candidate.toLowerCase() === name) {
-      values.push(fields[i + 1] as string)
-    }
+    if (isNamed(fields[i] as string, name)) values.push(fields[i + 1] as string)
   }
   return values
 }
@@ -18,8 +16,7 @@ export function fieldValues(fields: FieldList, name: string): string[] {
 /** The first value of a field; undefined where it does not occur. `name` in lower case. */
 export function fieldValue(fields: FieldList, name: string): string | undefined {
   for (let i = 0; i + 1 < fields.length; i += 2) {
-    const candidate = fields[i] as string
-    if (candidate.length === name.length && candidate.toLowerCase() === name) return fields[i + 1]
+    if (isNamed(fields[i] as string, name)) return fields[i + 1]
   }
   return undefined
 }

@@ -50,6 +50,8 @@ export class Metrics {
   #last: LastSeries | undefined
   readonly #lookupSeries = new Map<LookupTier, Map<LookupResult, Count>>()
   readonly #tierSeries = new Map<LookupTier, Distribution>()
+  #lastLookup: LookupSeries | undefined
+
   /** `openStreams` counts the requests under way when the page is asked for. */
   constructor(version: string, openStreams: () => number) {
     this.#state = { version, openStreams, dependencies: this.#dependencies }
@@ -83,6 +85,14 @@ export class Metrics {
 
   /** A tier answered a lookup, or did not. */
   lookup(tier: LookupTier, result: LookupResult, durationMs: number): void {
+    const last = this.#lastLookup
+    const isLike = last !== undefined && last.tier === tier && last.result === result
+    const { count, duration } = isLike ? last : this.#lookupSeriesOf(tier, result)
+    count.value++
+    duration.observe(durationMs / 1000)
+  }
+
+  #lookupSeriesOf(tier: LookupTier, result: LookupResult): LookupSeries {
     let results = this.#lookupSeries.get(tier)
     if (results === undefined) {
       results = new Map()
@@ -93,13 +103,13 @@ export class Metrics {
       count = this.#lookups.add({ tier, result })
       results.set(result, count)
     }
-    count.value++
     let duration = this.#tierSeries.get(tier)
     if (duration === undefined) {
       duration = this.#lookupDuration.add({ tier })
       this.#tierSeries.set(tier, duration)
     }
-    duration.observe(durationMs / 1000)
+    this.#lastLookup = { tier, result, count, duration }
+    return this.#lastLookup
   }
 
   dependency(name: string, up: boolean): void {
@@ -157,6 +167,13 @@ export class Metrics {
 type LastSeries = Pick<Exchange, 'route' | 'method' | 'status' | 'reason'> & {
   readonly series: RequestSeries
   readonly decision: Count
+}
+
+type LookupSeries = {
+  readonly tier: LookupTier
+  readonly result: LookupResult
+  readonly count: Count
+  readonly duration: Distribution
 }
 
 type RequestSeries = {

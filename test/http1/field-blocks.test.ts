@@ -9,7 +9,7 @@ const block = (): FieldBlock => ({
   length: undefined,
   isChunked: false,
   expects: false,
-  facts: new Map(),
+  facts: new FieldBlocks().noFacts(),
 })
 
 t.test('a block that is used stays, one that is not is forgotten', (t) => {
