@@ -28,22 +28,19 @@ const nothing: readonly string[] = []
 
 /**
  * The fields from `start` to `end`, as names and values in turn; the CRLF of the last line stands before the
- * end. `names`: the fields of an earlier head, whose names are taken where they stand at the same place, since
- * an old text is looked up faster than a new one; `values`: the same of values. These are not for requests: how
- * long it takes would tell how much of a secret was the same. Throws WireError.
+ * end. `before`: the fields of an earlier head, whose names are taken where they stand at the same place: a
+ * name that is an old string is looked up faster than a new one. Throws WireError.
  */
 export function readFieldLines(
   text: string,
   start: number,
   end: number = text.length,
-  names: readonly string[] = nothing,
-  values: readonly string[] = nothing,
+  before: readonly string[] = nothing,
 ): string[] {
   const fields: string[] = []
   let at = start
   while (at < end) {
-    const place = fields.length
-    const known = names[place]
+    const known = before[fields.length]
     let name = known !== undefined && text.startsWith(known, at) ? known : ''
     if (name === '' || codeAt(text, at + name.length) !== colon) {
       const nameEnd = skip(text, at, isToken)
@@ -54,12 +51,6 @@ export function readFieldLines(
     }
     let from = at + name.length + 1
     while (isBlank(codeAt(text, from))) from++
-    const same = values[place + 1]
-    if (same !== undefined && text.startsWith(same, from) && isLineEnd(text, from + same.length)) {
-      fields.push(name, same)
-      at = from + same.length + 2
-      continue
-    }
     const lineEnd = skip(text, from, isValue)
     if (!isLineEnd(text, lineEnd)) throw new WireError('a field line holds a control character')
     let to = lineEnd

@@ -165,8 +165,7 @@ export class ReplyParser {
       throw new WireError('a reply has no status line of HTTP/1.1')
     }
     if (codeAt(text, lineEnd + 1) !== lineFeed) throw new WireError('a bare CR is in a head')
-    const before = this.#fieldsBefore
-    const fields = readFieldLines(text, lineEnd + 2, end, before, before)
+    const fields = readFieldLines(text, lineEnd + 2, end, this.#fieldsBefore)
     this.#fieldsBefore = fields
     if (status === 100 || status === 101) throw new WireError(`${status} came unasked`)
     this.#frame(status, fields, codeAt(text, minorAt) === one)
