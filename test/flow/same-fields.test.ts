@@ -15,12 +15,14 @@ const gateway = await startGateway({
   upstreams: {
     one: { url: one.url, identity: { scopes: 'X-Scopes' }, headers: { 'X-Key': 'of one' } },
     two: { url: two.url, identity: { subject: 'X-Subject' } },
+    bare: { url: one.url },
   },
   scopes: { read: 'Read', write: 'Write' },
   routes: [
     { path: '/one/{rest...}', upstream: 'one', allow: { GET: 'read', DELETE: 'write' } },
     { path: '/two/{rest...}', upstream: 'two', allow: 'read' },
     { path: '/bearer', upstream: 'two', allow: 'read', credentials: [{ authorization: 'bearer' }] },
+    { path: '/bare', upstream: 'bare', allow: 'read' },
     { path: '/public', upstream: 'one', allow: 'public' },
     { path: '/injected', upstream: 'one', allow: 'public', inject: true },
   ],
@@ -109,6 +111,43 @@ t.test('each peer is told as itself, and limited to its addresses', async (t) =>
     t.match(last(one)('forwarded'), `for=${address};`)
   }
 })
+
+t.test(
+  'what a request shares with the one before it is no more than what is the same',
+  async (t) => {
+    const [ann, other] = [await makeToken('--scope', 'read'), await makeToken('--scope', 'read')]
+    const sent = (token: string, host: string, ...others: string[]): string =>
+      [`Host: ${host}`, `X-Auth-Token: ${token}`, ...others, 'Connection: close', '', ''].join(
+        '\r\n',
+      )
+    for (const { token } of [ann, other, ann]) {
+      for (const cookie of ['a=1', 'a=2']) {
+        t.equal(await ask('GET /bare', sent(token, 'api.example', `Cookie: ${cookie}`)), 200)
+        t.equal(last(one)('cookie'), cookie)
+        t.equal(last(one)('x-auth-token'), undefined)
+        t.equal(last(one)('x-forwarded-host'), 'api.example')
+      }
+      t.equal(await ask('GET /bare', sent(token, 'b.example', 'Cookie: a=2')), 200)
+      t.equal(last(one)('x-forwarded-host'), 'b.example')
+      t.equal(await ask('GET /bare', sent(token, 'b.example', 'X-Cook: a=2')), 200)
+      t.equal(last(one)('cookie'), undefined)
+      t.equal(last(one)('x-cook'), 'a=2')
+      t.equal(await ask('GET /bare', sent(token, 'b.example')), 200)
+      t.equal(last(one)('x-cook'), undefined)
+      t.equal(await ask('GET /one/a', sent(token, 'b.example')), 200)
+      t.equal(last(one)('x-scopes'), 'read')
+    }
+    const writer = await makeToken('--scope', 'read', '--scope', 'write')
+    for (const [{ token }, scopes] of [
+      [ann, 'read'],
+      [writer, 'read, write'],
+      [ann, 'read'],
+    ] as const) {
+      t.equal(await ask('GET /one/a', sent(token, 'b.example')), 200)
+      t.equal(last(one)('x-scopes'), scopes, 'another token has an identity of its own')
+    }
+  },
+)
 
 t.test('a token in the query is looked for each time', async (t) => {
   const token = await makeToken('--scope', 'read')
