@@ -98,9 +98,12 @@ export async function serve(
     }
     let replying: Promise<Verdict | undefined>
     try {
-      replying = intent.answer === undefined ? forward(journey, inspected, form) : answer(journey)
+      replying =
+        intent.answer === undefined
+          ? forward(journey, inspected, form)
+          : answer(journey, intent.answer)
     } finally {
-      // The request is on its way: this is not waited for.
+      // Whatever becomes of it, a permitted request is a use; it has not waited for the note.
       noteUse(journey)
     }
     const verdict = await replying
@@ -112,11 +115,12 @@ export async function serve(
   }
 }
 
-/** The protocol's own answer. */
-async function answer(journey: Journey): Promise<undefined> {
-  const { exchange, intent } = journey
-  const reply = await intent.answer?.(contextOf(journey))
-  if (reply !== undefined) exchange.reply(reply)
+async function answer(
+  journey: Journey,
+  make: NonNullable<Intent['answer']>,
+): Promise<Verdict | undefined> {
+  journey.exchange.reply(await make(contextOf(journey)))
+  return undefined
 }
 
 function noteUse({ snapshot, exchange, request }: Journey): void {

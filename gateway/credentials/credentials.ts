@@ -68,12 +68,15 @@ export function findCredentials(
   const known = facts.credentials as KnownCredentials | undefined
   if (known?.carriers === carriers) return known.found
   const read = readCredentials(fields, undefined, carriers)
-  const found: Credentials =
-    read.kind === 'token'
-      ? { kind: 'token', secret: read.secret, key: digestKey(read.secret) }
-      : read
+  // Routes that read different carriers find the same token, as a rule.
+  const found = known !== undefined && isSame(known.found, read) ? known.found : withKey(read)
   facts.credentials = { carriers, found } satisfies KnownCredentials
   return found
+}
+
+function withKey(read: Credentials): Credentials {
+  if (read.kind !== 'token') return read
+  return { kind: 'token', secret: read.secret, key: digestKey(read.secret) }
 }
 
 type KnownCredentials = { readonly carriers: readonly Carrier[]; readonly found: Credentials }

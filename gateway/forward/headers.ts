@@ -150,7 +150,7 @@ function sharedFields(plan: HeadPlan, head: ForwardedHead): SharedFields {
   return shared
 }
 
-/** But for the fields as they were received. */
+/** Does it hold for this head, where the fields that were received are the same? */
 function isLike(known: KnownFields, plan: HeadPlan, head: ForwardedHead): boolean {
   return (
     known.plan === plan &&
@@ -168,7 +168,7 @@ function forwardsSame(plan: HeadPlan, some: FieldList, others: FieldList): boole
   for (let i = 0; i + 1 < some.length; i += 2) {
     const name = some[i] as string
     if (name !== others[i]) return false
-    if (some[i + 1] !== others[i + 1] && isForwarded(plan, name)) return false
+    if (isForwarded(plan, name) && some[i + 1] !== others[i + 1]) return false
   }
   return true
 }

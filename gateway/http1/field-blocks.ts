@@ -5,12 +5,15 @@
 import { randomInt } from 'node:crypto'
 import { codeAt } from './field-lines.ts'
 
-/** What follows from one block, by who found it out last; with what else it depends on, for comparison. */
+/**
+ * What follows from one block, each as it was found out last, with what else it depends on for comparison: a
+ * client that goes back and forth between two upstreams has it found out anew.
+ */
 export type Facts = {
   credentials: unknown
   origin: unknown
   forwarded: unknown
-  /** Of whichever block it was found out last. */
+  /** Of all blocks, where it was found out last. */
   readonly recent: { forwarded: unknown }
 }
 
@@ -27,8 +30,8 @@ export type FieldBlock = {
   readonly facts: Facts
 }
 
-/** Of each of the two generations. */
-const blocksMax = 2_048
+/** Of each of the two generations: as many clients as a busy gateway serves in some seconds. */
+export const blocksMax = 8_192
 /** A longer block is read each time. */
 const charsMax = 1_024
 /** Of a block that is longer than this, some signs are passed over for its key. */
@@ -43,9 +46,9 @@ type Kept = { readonly lines: string; readonly block: FieldBlock }
 export class FieldBlocks {
   #young = new Map<number, Kept>()
   #old = new Map<number, Kept>()
-  /** Of the block that was read last: clients send their names in the same order. */
+  /** Of a block that was kept lately: clients send their names in the same order. */
   #lastFields: readonly string[] = []
-  #recent: Facts['recent'] = { forwarded: undefined }
+  readonly #recent: Facts['recent'] = { forwarded: undefined }
   /** What others send is not to be made out by keys. */
   readonly #seed = randomInt(2 ** 31)
 
@@ -68,10 +71,15 @@ export class FieldBlocks {
     return { credentials: undefined, origin: undefined, forwarded: undefined, recent: this.#recent }
   }
 
-  /** Of one that was read. Where a generation is full it is not remembered. */
+  /** Are these lines short enough, and the generation not full? */
+  hasRoomFor(lines: string): boolean {
+    return lines.length <= charsMax && this.#young.size < blocksMax
+  }
+
+  /** Where there is no room the block is not remembered. */
   keep(lines: string, block: FieldBlock): void {
     this.#lastFields = block.fields
-    if (lines.length > charsMax || this.#young.size >= blocksMax) return
+    if (!this.hasRoomFor(lines)) return
     this.#young.set(this.#keyOf(lines), { lines, block })
   }
 
@@ -80,7 +88,7 @@ export class FieldBlocks {
     this.#old = this.#young
     this.#young = new Map()
     this.#lastFields = []
-    this.#recent = { forwarded: undefined }
+    this.#recent.forwarded = undefined
   }
 
   /** FNV-1a, of 30 bits: a small integer to V8. */

@@ -1,6 +1,8 @@
 // Field lines as bytes on the wire (RFC 9112 5), one character a byte: read to the letter or refused. No
 // folded lines, no bare CR or LF, no space before the colon, no control characters. Pure.
 
+import { partOf } from '../one-piece.ts'
+
 /** Thrown for bytes that are not HTTP/1.1; what to answer is the caller's business. */
 export class WireError extends Error {
   override readonly name = 'WireError'
@@ -47,7 +49,8 @@ export function readFieldLines(
       if (nameEnd === at || codeAt(text, nameEnd) !== colon) {
         throw new WireError('a field line has no name with a colon behind it')
       }
-      name = text.slice(at, nameEnd)
+      // It may become the name of a later head, and the rest of this one holds secrets.
+      name = partOf(text, at, nameEnd)
     }
     let from = at + name.length + 1
     while (isBlank(codeAt(text, from))) from++

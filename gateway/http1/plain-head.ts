@@ -3,6 +3,7 @@
 // and left to the well-kept parser, which reads or refuses it. So this one decides nothing: what it takes, that one
 // takes with the same meaning (the tests compare them). Pure.
 
+import { onePiece } from '../one-piece.ts'
 import type { FieldBlock, FieldBlocks } from './field-blocks.ts'
 import { codeAt, isLineEnd, readFieldLines, WireError } from './field-lines.ts'
 
@@ -48,9 +49,11 @@ export function readPlainHead(
   return { method, target: text.slice(targetAt, targetEnd), block }
 }
 
-function readBlock(lines: string, fieldsMax: number, blocks: FieldBlocks): FieldBlock | undefined {
-  const known = blocks.find(lines)
+function readBlock(read: string, fieldsMax: number, blocks: FieldBlocks): FieldBlock | undefined {
+  const known = blocks.find(read)
   if (known !== undefined) return known
+  // What is kept is not to keep the request line, or a body.
+  const lines = blocks.hasRoomFor(read) ? onePiece(read) : read
   const fields = readFields(lines, blocks.lastFields)
   if (fields === undefined || fields.length > 2 * fieldsMax) return undefined
   let closes = false

@@ -1,5 +1,6 @@
 // Who the client is, and what is told of it to upstreams: the peer of the connection, or what a trusted
-// proxy says (RFC 7239; X-Forwarded-*). From anybody else these fields count for nothing. Pure.
+// proxy says (RFC 7239; X-Forwarded-*). From anybody else these fields count for nothing. Pure but for an
+// object that it hands out again.
 
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import type { ListenSettings } from '../configuration/configuration.ts'
@@ -50,7 +51,7 @@ type KnownOrigin = {
   readonly origin: ClientOrigin
 }
 
-/** Of the peer that asked last for itself: what follows from an origin is told by the object. */
+/** Of the peer that asked last for itself, which has the same object again: origins are compared as objects. */
 let lastDirect: ClientOrigin | undefined
 
 /** As `readClientOrigin`; the same object for the same peer where `facts` of the fields are given. */
@@ -76,9 +77,10 @@ export function readClientOrigin(
 ): ClientOrigin {
   const direct = plainAddress(peer)
   if (trusted === undefined || !isTrusted(direct, trusted)) {
-    const isLike = lastDirect?.address === direct && lastDirect.scheme === scheme
-    if (!isLike) lastDirect = { address: direct, scheme, hops: [direct], host: undefined }
-    return lastDirect!
+    if (lastDirect?.address !== direct || lastDirect.scheme !== scheme) {
+      lastDirect = { address: direct, scheme, hops: [direct], host: undefined }
+    }
+    return lastDirect
   }
   const told = trusted.read === 'forwarded' ? readForwarded(fields) : readXForwarded(fields)
   const hops = [...told.hops, direct]

@@ -166,7 +166,7 @@ export class Listener {
       return
     }
     this.#perAddress.set(address, open)
-    this.#connections.set(socket, { exchange: undefined, ahead: undefined })
+    this.#connections.set(socket, freshConnection())
     socket.once('close', () => {
       this.#connections.delete(socket)
       const left = (this.#perAddress.get(address) ?? 1) - 1
@@ -200,7 +200,7 @@ export class Listener {
   #serve(exchange: Exchange): void {
     const { req, res } = exchange
     // One that has closed meanwhile is in no list any more.
-    const connection = this.#connections.get(req.socket) ?? { exchange, ahead: undefined }
+    const connection = this.#connections.get(req.socket) ?? freshConnection()
     exchange.closing = this.#draining
     connection.exchange = exchange
     res.on('close', () => {
@@ -288,6 +288,10 @@ export class Listener {
       socket.setTimeout(socket.timeout ?? 0)
     }
   }
+}
+
+function freshConnection(): Connection {
+  return { exchange: undefined, ahead: undefined }
 }
 
 /** The next one has its turn. */

@@ -145,7 +145,7 @@ export class PlainConnection {
   #takeLarge(chunk: Buffer): void {
     const at = chunk.indexOf(headEnd, 0, 'latin1') + headEnd.length
     if (at < headEnd.length || at > this.#host.headBytesMax) {
-      this.#handOver(chunk)
+      this.#handOverSoon(chunk)
       return
     }
     this.#heldBody = chunk.subarray(at)
@@ -195,8 +195,7 @@ export class PlainConnection {
     const body = hasBody ? this.#beginBody(head.block, text.slice(end), heldBody) : undefined
     const isPlain = hasBody ? body !== undefined : text.length + heldBody.length === end
     if (head === undefined || !isPlain) {
-      // Not while it reads.
-      nextTick(() => this.#handOver(Buffer.from(text, 'latin1'), heldBody))
+      this.#handOverSoon(Buffer.from(text, 'latin1'), heldBody)
       return
     }
     const { block } = head
@@ -265,6 +264,13 @@ export class PlainConnection {
     }
     this.activeAt = performance.now()
     if (this.#ahead.length > 0) this.#handOver()
+  }
+
+  /** When the read that this is part of is over. */
+  #handOverSoon(...first: Buffer[]): void {
+    // What comes before then waits behind it.
+    this.#held = ''
+    nextTick(() => this.#handOver(...first))
   }
 
   #handOver(...first: Buffer[]): void {

@@ -10,8 +10,6 @@ import type { ReplyWriter } from './exchange.ts'
 
 /** Names of tokens, values of visible signs, spaces and what is beyond ASCII: nothing that ends a line. */
 const forbidden = /[^\t\x20-\x7e\x80-\xff]/
-/** Those of the last reply, at their places: most values come again. */
-let lastFields: readonly string[] = []
 const statusLines = new Map<number, string>()
 let date = ''
 let dateSecond = 0
@@ -51,9 +49,7 @@ export class PlainReply implements ReplyWriter, Writer {
     for (let i = 0; i + 1 < fields.length; i += 2) {
       const name = fields[i] as string
       const value = fields[i + 1] as string
-      if (value !== lastFields[i + 1] && forbidden.test(value)) {
-        throw new TypeError(`a value of ${name} cannot be sent`)
-      }
+      if (forbidden.test(value)) throw new TypeError(`a value of ${name} cannot be sent`)
       head += `${name}: ${value}\r\n`
       if (isNamed(name, 'content-length')) hasLength = true
       if (name === 'Connection') {
@@ -61,7 +57,6 @@ export class PlainReply implements ReplyWriter, Writer {
         this.closes ||= value === 'close'
       }
     }
-    lastFields = fields
     this.#hasBody = !this.#isHead && status !== 204 && status !== 304
     this.chunkedEncoding = this.#hasBody && !hasLength
     if (this.chunkedEncoding) head += 'Transfer-Encoding: chunked\r\n'

@@ -28,14 +28,15 @@ export type RequestTarget = {
 type Scheme = 'http' | 'https'
 
 type HostAndPort = { readonly host: string; readonly port: number }
+type Asked = HostAndPort & { readonly authority: string }
 
 /** A DNS name without its trailing dot (RFC 1035 2.3.4). */
 const hostCharactersMax = 253
 const portMax = 65_535
 const knownHostsMax = 256
 const knownHosts = {
-  http: new Map<string, HostAndPort>(),
-  https: new Map<string, HostAndPort>(),
+  http: new Map<string, Asked>(),
+  https: new Map<string, Asked>(),
 } as const
 const defaultPorts = { http: 80, https: 443 } as const
 
@@ -63,8 +64,7 @@ export function readTarget(
   hosts: readonly string[],
   scheme: Scheme,
 ): RequestTarget {
-  const authority = theOneHost(hosts)
-  const { host, port } = readHost(authority, scheme)
+  const { host, port, authority } = readHost(theOneHost(hosts), scheme)
   const target = readOriginForm(rawTarget, host, port)
   const { pathEnd, isPlain } = scan(target)
   const path = target.slice(0, pathEnd)
@@ -94,11 +94,11 @@ function theOneHost(hosts: readonly string[]): string {
   return authority
 }
 
-/** The same few hosts are asked again and again. */
-function readHost(authority: string, scheme: Scheme): HostAndPort {
+/** The same few hosts are asked again and again, and have the same texts each time. */
+function readHost(authority: string, scheme: Scheme): Asked {
   const known = knownHosts[scheme].get(authority)
   if (known !== undefined) return known
-  const read = readAuthority(authority, scheme, 'Host')
+  const read = { ...readAuthority(authority, scheme, 'Host'), authority }
   if (knownHosts[scheme].size >= knownHostsMax) knownHosts[scheme].clear()
   knownHosts[scheme].set(authority, read)
   return read

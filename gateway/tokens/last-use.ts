@@ -1,7 +1,7 @@
 // Last use of tokens: when, from which address and for which protocol a token last permitted a request. A
 // use counts when the token was active and the request was permitted, git's ref updates included; what the
 // upstream made of it does not matter. Requests only note it; a timer writes what was noted, many tokens a
-// transaction, each at most every 30 s, so that a busy token costs no more than one that is used at times.
+// transaction, each at most every minute, so that a busy token costs no more than one that is used at times.
 // The latest use is never lost to that: it waits, and is written when its time has come, or at the end. A
 // failure keeps what was noted for the next time. Nothing here fails a request or delays it.
 
@@ -10,7 +10,7 @@ import { LRUCache } from 'lru-cache'
 import type { TokenStore, TokenUse } from './store.ts'
 
 /** A token's use is written at most so often. */
-export const useIntervalMs = 30_000
+export const useIntervalMs = 60_000
 /** How often what was noted is written. */
 export const writeIntervalMs = 2_000
 /** A transaction of so many holds the authority's lock for a millisecond or two. */

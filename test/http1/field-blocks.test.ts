@@ -1,7 +1,7 @@
 // The memory of field lines (gateway/http1/field-blocks.ts): bounded, and short.
 
 import t from 'tap'
-import { type FieldBlock, FieldBlocks } from '../../gateway/http1/field-blocks.ts'
+import { blocksMax, type FieldBlock, FieldBlocks } from '../../gateway/http1/field-blocks.ts'
 
 const block = (): FieldBlock => ({
   fields: [],
@@ -28,12 +28,24 @@ t.test('a block that is used stays, one that is not is forgotten', (t) => {
   t.end()
 })
 
+t.test('what blocks share is forgotten too, also where one of them stays', (t) => {
+  const blocks = new FieldBlocks()
+  const facts = blocks.noFacts()
+  facts.recent.forwarded = 'of another'
+  blocks.keep('used', { ...block(), fields: ['Authorization', 'a secret'] })
+  t.strictSame(blocks.lastFields, ['Authorization', 'a secret'])
+  blocks.age()
+  t.equal(facts.recent.forwarded, undefined)
+  t.strictSame(blocks.lastFields, [])
+  t.end()
+})
+
 t.test('made-up blocks fill one generation and no more, and long ones are not kept', (t) => {
   const blocks = new FieldBlocks()
   const kept = (): number =>
-    Array.from({ length: 10_000 }, (_, i) => blocks.find(`${i}`)).filter(Boolean).length
-  for (let i = 0; i < 10_000; i++) blocks.keep(`${i}`, block())
-  t.equal(kept(), 2_048)
+    Array.from({ length: 2 * blocksMax }, (_, i) => blocks.find(`${i}`)).filter(Boolean).length
+  for (let i = 0; i < 2 * blocksMax; i++) blocks.keep(`${i}`, block())
+  t.equal(kept(), blocksMax)
   blocks.age()
   blocks.keep('x'.repeat(2_000), block())
   t.equal(blocks.find('x'.repeat(2_000)), undefined)
