@@ -1,4 +1,4 @@
-/** A part of so many signs is to V8 a view of the whole text, which stays in memory for it. */
+/** A part of so many signs or more is to V8 a view of the whole text, which stays in memory for it. */
 const viewLengthMin = 13
 
 /** A part of a text, for what outlives it. */

@@ -103,7 +103,7 @@ export async function serve(
           ? forward(journey, inspected, form)
           : answer(journey, intent.answer)
     } finally {
-      // Whatever becomes of it, a permitted request is a use; it has not waited for the note.
+      // A permitted request is a use, whatever becomes of it; noted now, that delays nothing.
       noteUse(journey)
     }
     const verdict = await replying

@@ -142,7 +142,9 @@ function sharedFields(plan: HeadPlan, head: ForwardedHead): SharedFields {
   // Requests that follow each other often differ in their tokens alone.
   const last = facts.recent.forwarded as KnownFields | undefined
   const isLikeLast =
-    last !== undefined && isLike(last, plan, head) && forwardsSame(plan, last.fields, fields)
+    last?.shared.isWritten === true &&
+    isLike(last, plan, head) &&
+    forwardsSame(plan, last.fields, fields)
   const shared = isLikeLast ? last.shared : new SharedFields(listFields(plan, head))
   const found = { plan, fields, host, requestHost, origin, record, inject, shared }
   facts.forwarded = found satisfies KnownFields

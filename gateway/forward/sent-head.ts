@@ -1,5 +1,6 @@
 // The fields of a head as they are sent. Most of them are the same for like requests, and written once.
 
+import { readFieldLines } from '../http1/field-lines.ts'
 import { onePiece } from '../one-piece.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 
@@ -8,16 +9,29 @@ const lineBreaking = /[\r\n\0]/
 
 /** Fields that like requests share, and how they are written. */
 export class SharedFields {
-  readonly list: readonly string[]
+  #list: readonly string[] | undefined
   #lines: string | undefined
 
   constructor(list: readonly string[]) {
-    this.list = list
+    this.#list = list
   }
 
+  get list(): readonly string[] {
+    return this.#list ?? readFieldLines(this.lines, 0)
+  }
+
+  /** Throws for what cannot be a field. */
   get lines(): string {
-    this.#lines ??= onePiece(writeLines(this.list))
+    if (this.#lines === undefined) {
+      this.#lines = onePiece(writeLines(this.list))
+      this.#list = undefined
+    }
     return this.#lines
+  }
+
+  /** It holds nothing of the request that it was made for but what is written. */
+  get isWritten(): boolean {
+    return this.#lines !== undefined
   }
 }
 

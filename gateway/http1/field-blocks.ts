@@ -62,7 +62,8 @@ export class FieldBlocks {
     if (young?.lines === lines) return young.block
     const old = this.#old.get(key)
     if (old?.lines !== lines) return undefined
-    this.keep(lines, old.block)
+    // Not the lines that were asked for: they are a view of what was just read.
+    this.keep(old.lines, old.block)
     return old.block
   }
 
@@ -78,8 +79,8 @@ export class FieldBlocks {
 
   /** Where there is no room the block is not remembered. */
   keep(lines: string, block: FieldBlock): void {
-    this.#lastFields = block.fields
     if (!this.hasRoomFor(lines)) return
+    this.#lastFields = block.fields
     this.#young.set(this.#keyOf(lines), { lines, block })
   }
 

@@ -5,6 +5,7 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import type { ListenSettings } from '../configuration/configuration.ts'
 import type { Facts } from '../http1/field-blocks.ts'
+import { onePiece } from '../one-piece.ts'
 import { fieldValues } from '../protocols/fields.ts'
 import type { FieldList } from '../protocols/protocol.ts'
 
@@ -85,7 +86,8 @@ export function readClientOrigin(
   const told = trusted.read === 'forwarded' ? readForwarded(fields) : readXForwarded(fields)
   const hops = [...told.hops, direct]
   return {
-    address: nearestUntrusted(hops, trusted),
+    // Last uses remember it longer than the field that it stands in.
+    address: onePiece(nearestUntrusted(hops, trusted)),
     scheme: told.scheme ?? scheme,
     hops,
     elements: told.elements,

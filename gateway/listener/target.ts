@@ -5,6 +5,7 @@
 
 import { isIPv6 } from 'node:net'
 import { GatewayError } from '../errors.ts'
+import { onePiece } from '../one-piece.ts'
 import { readSegments } from './segments.ts'
 
 /** What was asked for. `path` and `query` are what is forwarded, byte for byte as received. */
@@ -98,9 +99,10 @@ function theOneHost(hosts: readonly string[]): string {
 function readHost(authority: string, scheme: Scheme): Asked {
   const known = knownHosts[scheme].get(authority)
   if (known !== undefined) return known
-  const read = { ...readAuthority(authority, scheme, 'Host'), authority }
+  const own = onePiece(authority)
+  const read = { ...readAuthority(own, scheme, 'Host'), authority: own }
   if (knownHosts[scheme].size >= knownHostsMax) knownHosts[scheme].clear()
-  knownHosts[scheme].set(authority, read)
+  knownHosts[scheme].set(own, read)
   return read
 }
 

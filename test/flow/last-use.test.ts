@@ -159,7 +159,7 @@ t.test('a drain writes the last use that was not written yet', async (t) => {
   const { secret, id } = await place.add()
   await ask(place, secret, '/api/things')
   const first = await place.used(id)
-  // Within 30 s of the first: without a drain, it would be written later.
+  // Within a minute of the first: without a drain, it would be written later.
   await ask(place, secret, '/git/acme/hello/info/refs?service=git-upload-pack')
   place.gateway.signal('SIGTERM')
   t.match(await place.gateway.exited, { code: 0 })

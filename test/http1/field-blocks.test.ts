@@ -1,5 +1,7 @@
 // The memory of field lines (gateway/http1/field-blocks.ts): bounded, and short.
 
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { blocksMax, type FieldBlock, FieldBlocks } from '../../gateway/http1/field-blocks.ts'
 
@@ -37,6 +39,31 @@ t.test('what blocks share is forgotten too, also where one of them stays', (t) =
   blocks.age()
   t.equal(facts.recent.forwarded, undefined)
   t.strictSame(blocks.lastFields, [])
+  t.end()
+})
+
+t.test('lines are kept alone, without what they were read with', (t) => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const reads = 64
+  const readBytes = 2 ** 20
+  const lines = (i: number): string => `Host: a-host-with-a-number-${i}\r\n\r\n`
+  const read = (i: number): string => {
+    const before = `GET /${'x'.repeat(readBytes)} HTTP/1.1\r\n`
+    return Buffer.from(before + lines(i))
+      .toString('latin1')
+      .slice(before.length)
+  }
+  const blocks = new FieldBlocks()
+  for (let i = 0; i < reads; i++) blocks.keep(lines(i), block())
+  collect()
+  const before = process.memoryUsage().heapUsed
+  blocks.age()
+  for (let i = 0; i < reads; i++) t.ok(blocks.find(read(i)))
+  collect()
+  const kept = process.memoryUsage().heapUsed - before
+  t.ok(kept < (reads * readBytes) / 4, `they keep ${kept} bytes`)
+  t.ok(blocks.find(lines(0)))
   t.end()
 })
 
